@@ -1,0 +1,128 @@
+//! Messages that more than one actor speaks. No handler awaits another actor: a question carries a ticket, and its
+//! answer comes back as a message with the same ticket.
+
+use crate::cluster::{Cluster, NodeStatus};
+use crate::dcs::DcsError;
+use crate::ha::{Answer, Command, Outcome, Request, ServerReport};
+use actix::{Message, Recipient};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Which question of which cycle; answers of an earlier cycle are dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Ticket {
+    /// Number of the cycle.
+    pub cycle: u64,
+    /// Number of the question within it.
+    pub index: usize,
+}
+
+/// Carry out a command of a cycle. Goes to the actor that owns what it touches.
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "()")]
+pub struct Execute {
+    /// Comes back with the outcome.
+    pub ticket: Ticket,
+    /// What.
+    pub command: Command,
+    /// The outcome must come within this.
+    pub budget: Duration,
+    /// To whom.
+    pub reply: Recipient<Executed>,
+}
+
+/// What came of an [`Execute`].
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "()")]
+pub struct Executed {
+    /// The question.
+    pub ticket: Ticket,
+    /// The outcome.
+    pub outcome: Outcome,
+}
+
+/// Read the store (to the DCS session, at the start of a cycle).
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "()")]
+pub struct LoadCluster {
+    /// Comes back with the answer.
+    pub ticket: Ticket,
+    /// The answer must come within this.
+    pub budget: Duration,
+    /// To whom.
+    pub reply: Recipient<ClusterLoaded>,
+}
+
+/// The answer to [`LoadCluster`].
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "()")]
+pub struct ClusterLoaded {
+    /// The question.
+    pub ticket: Ticket,
+    /// The cluster, or why there is none.
+    pub result: Result<Arc<Cluster>, DcsError>,
+}
+
+/// Look at the server (to the postgres supervisor, at the start of a cycle). The ended jobs are handed over once.
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "()")]
+pub struct Observe {
+    /// Comes back with the answer.
+    pub ticket: Ticket,
+    /// To whom.
+    pub reply: Recipient<Observed>,
+}
+
+/// The answer to [`Observe`].
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "()")]
+pub struct Observed {
+    /// The question.
+    pub ticket: Ticket,
+    /// The report.
+    pub report: ServerReport,
+}
+
+/// Ask the server for its status (to the postgres monitor). Concurrent questions share one query.
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "()")]
+pub struct QueryStatus {
+    /// Comes back with the answer.
+    pub ticket: Ticket,
+    /// To whom.
+    pub reply: Recipient<StatusAnswered>,
+}
+
+/// The answer to [`QueryStatus`].
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "()")]
+pub struct StatusAnswered {
+    /// The question.
+    pub ticket: Ticket,
+    /// `None`: the server does not answer.
+    pub status: Option<NodeStatus>,
+}
+
+/// Something happened that a cycle should see now. Wake-ups coalesce.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Message)]
+#[rtype(result = "()")]
+pub enum Wake {
+    /// The store changed.
+    Store,
+    /// The postmaster ended.
+    PostmasterExit,
+    /// A job ended or reached another phase.
+    Job,
+    /// A request came or a file was reloaded.
+    Request,
+}
+
+/// A request from the REST API (to the coordinator); the answer goes through the channel.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Ask {
+    /// What.
+    pub request: Request,
+    /// Where the answer goes.
+    pub answer: tokio::sync::oneshot::Sender<Answer>,
+}

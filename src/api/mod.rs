@@ -1,0 +1,46 @@
+//! The REST API: routes by group, JSON views, authentication, TLS, metrics. Reads snapshots, asks a [`Gateway`];
+//! touches neither PostgreSQL nor the store.
+
+pub mod snapshot;
+
+pub use snapshot::Snapshot;
+
+use crate::cluster::{Cluster, NodeStatus, PeerStatus, Revision};
+use crate::dcs::{DcsError, FailoverRequest};
+use crate::ha::{Answer, Request};
+use async_trait::async_trait;
+use serde_json::{Map, Value};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What handlers may ask of the agent. Implemented over actors' addresses; a fake in tests.
+#[async_trait]
+pub trait Gateway: Send + Sync {
+    /// The newest snapshot; never waits.
+    fn snapshot(&self) -> Arc<Snapshot>;
+
+    /// The present moment.
+    fn clock(&self) -> &crate::clock::Clock;
+
+    /// The server's status, newer than `max_age` if it answers within `patience`; else the last known.
+    /// Concurrent questions share one query. `None`: the server does not answer.
+    async fn live_status(&self, max_age: Duration, patience: Duration) -> Option<Arc<NodeStatus>>;
+
+    /// Reads the store now.
+    async fn load_cluster(&self) -> Result<Arc<Cluster>, DcsError>;
+
+    /// Hands a request to the coordinator and waits for its answer.
+    async fn request(&self, request: Request) -> Answer;
+
+    /// Asks members for their status (2 s for all).
+    async fn poll_peers(&self, members: Vec<(String, String)>) -> Vec<PeerStatus>;
+
+    /// Writes `failover`.
+    async fn write_failover(&self, request: FailoverRequest, expect: Option<Revision>) -> Result<(), DcsError>;
+
+    /// Writes `config`.
+    async fn write_config(&self, data: Map<String, Value>, expect: Option<Revision>) -> Result<(), DcsError>;
+
+    /// Reload of the local configuration (POST /reload, SIGHUP): returns at once.
+    fn reload(&self);
+}

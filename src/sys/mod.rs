@@ -1,0 +1,1 @@
+//! The operating system: processes, pidfd, signals. The only module with `unsafe`.
