@@ -2,13 +2,23 @@
 //! They hold handles and timers, never rules.
 
 pub mod callback_runner;
+pub mod config_store;
+pub mod coordinator;
+pub mod dcs_session;
+pub mod guardian;
 mod jobs;
+pub mod journal;
+pub mod me;
 pub mod messages;
+pub mod peers;
 pub mod postgres_monitor;
 pub mod postgres_supervisor;
+pub mod rest_gateway;
 mod server;
 mod server_commands;
 pub mod slot_manager;
+pub mod snapshot_publisher;
+pub mod watchdog;
 
 #[cfg(test)]
 mod scripted_postgres;
