@@ -12,3 +12,6 @@ pub mod peers;
 pub mod rest_gateway;
 pub mod snapshot_publisher;
 pub mod watchdog;
+
+#[cfg(test)]
+mod test_settings;
