@@ -2,17 +2,27 @@
 //!
 //! Readers survive garbage: what cannot be understood counts as absent, as in Patroni.
 
+mod conn_url;
 mod failover;
 mod history;
+mod json;
 mod keys;
+mod load;
 mod member;
+mod member_json;
 mod node;
+mod questions;
+mod slot_name;
 mod status;
 mod sync;
+mod tags;
 
+pub use conn_url::conn_kwargs;
 pub use failover::Failover;
 pub use history::{History, HistoryLine};
+pub use json::compact as compact_json;
 pub use keys::Keys;
+pub use load::RawKey;
 pub use member::{
     Member, MemberData, MemberTags, PendingRestart, PendingRestartValue, PgState, Role, ScheduledRestartData,
 };
@@ -20,6 +30,7 @@ pub use node::{
     CallbackEvent, ControlData, ControlState, DataDir, NodeStatus, PeerStatus, Postmaster, Readiness,
     ReplicationConnection, ServerFacts, SlotPlan, StopMode, Upstream, WalReceiver,
 };
+pub use slot_name::slot_name;
 pub use status::Status;
 pub use sync::SyncState;
 
