@@ -1,0 +1,4 @@
+//! pg_controldata.
+/// Result of the last run.
+#[derive(Default)]
+pub struct ControlCache;

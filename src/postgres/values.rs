@@ -1,0 +1,1 @@
+//! Comparing parameter values.
