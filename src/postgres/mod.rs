@@ -12,6 +12,7 @@ mod control;
 pub mod controldata;
 pub mod create_replica;
 pub mod data_dir;
+pub mod files;
 pub mod hba;
 pub mod history;
 pub mod parameters;
