@@ -26,6 +26,8 @@ mod server;
 pub mod single_user;
 pub mod slots;
 pub mod status;
+#[cfg(test)]
+mod test_settings;
 pub mod users;
 pub mod values;
 pub mod waldump;
