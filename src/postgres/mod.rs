@@ -2,6 +2,7 @@
 //!
 //! Verbs here are single steps with a deadline; the supervisor (`actors/postgres_supervisor.rs`) strings them into jobs.
 
+pub mod archive;
 pub mod bootstrap;
 pub mod callbacks;
 pub mod config_files;
@@ -13,24 +14,30 @@ pub mod controldata;
 pub mod create_replica;
 pub mod data_dir;
 pub mod files;
+pub mod guc;
 pub mod hba;
 pub mod history;
 pub mod parameters;
 pub mod pgpass;
 pub mod postmaster;
+mod process_tree;
 pub mod program;
+pub mod readiness;
 pub mod recovery;
 pub mod replication;
 pub mod rewind;
 mod server;
 pub mod single_user;
 pub mod slots;
+pub mod sql_error;
 pub mod status;
 #[cfg(test)]
 mod test_settings;
+pub mod tls;
 pub mod users;
 pub mod values;
 pub mod waldump;
+pub mod wire;
 
 pub use server::{CustomBootstrap, Server, add_user};
 
