@@ -14,6 +14,7 @@ pub mod peers;
 pub mod postgres_monitor;
 pub mod postgres_supervisor;
 pub mod rest_gateway;
+pub mod rest_server;
 mod server;
 mod server_commands;
 pub mod slot_manager;
@@ -21,11 +22,11 @@ pub mod snapshot_publisher;
 pub mod watchdog;
 
 #[cfg(test)]
-mod test_settings;
-#[cfg(test)]
 mod scripted_postgres;
 #[cfg(test)]
 mod supervisor_tests;
+#[cfg(test)]
+mod test_settings;
 
 pub use callback_runner::CallbackRunner;
 pub use postgres_monitor::PostgresMonitor;
