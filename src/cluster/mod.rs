@@ -2,16 +2,22 @@
 //!
 //! Readers survive garbage: what cannot be understood counts as absent, as in Patroni.
 
+mod dynamic;
 mod failover;
 mod history;
+mod json_text;
 mod keys;
 mod member;
 mod node;
+mod schedule;
 mod status;
 mod sync;
+mod view;
 
+pub use dynamic::{Modes, parse_bool, truthy};
 pub use failover::Failover;
 pub use history::{History, HistoryLine};
+pub use json_text::json_text;
 pub use keys::Keys;
 pub use member::{
     Member, MemberData, MemberTags, PendingRestart, PendingRestartValue, PgState, Role, ScheduledRestartData,
@@ -20,8 +26,10 @@ pub use node::{
     CallbackEvent, ControlData, ControlState, DataDir, NodeStatus, PeerStatus, Postmaster, Readiness,
     ReplicationConnection, ServerFacts, SlotPlan, StopMode, Upstream, WalReceiver,
 };
+pub use schedule::ScheduleTime;
 pub use status::Status;
 pub use sync::SyncState;
+pub use view::{ClusterView, MemberView, Position, Positions, ScheduledSwitchover, host_and_port};
 
 use crate::types::{Lsn, MemberName, SystemId, Timeline};
 use serde::{Deserialize, Serialize};
