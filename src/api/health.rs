@@ -132,10 +132,10 @@ pub fn readiness(target: &Target, facts: &Facts) -> Result<(), String> {
         _ => ("apply", facts.replayed()),
     };
     let lag = i128::from(facts.leader_position().0) - i128::from(location.0);
-    let limit = target.parameter("lag").and_then(|l| quantity::parse(l, Base::Bytes)).map_or_else(
-        || i128::from(facts.snapshot.settings.global.maximum_lag_on_failover),
-        i128::from,
-    );
+    let limit = target
+        .parameter("lag")
+        .and_then(|l| quantity::parse(l, Base::Bytes))
+        .map_or_else(|| i128::from(facts.snapshot.settings.global.maximum_lag_on_failover), i128::from);
     if lag > limit {
         return Err(format!("Replication {mode} lag {lag} exceeds maximum allowable {limit}"));
     }

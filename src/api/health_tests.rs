@@ -6,9 +6,28 @@ use std::sync::Arc;
 use std::time::Duration;
 
 const PATHS: [&str; 22] = [
-    "/", "/primary", "/master", "/read-write", "/leader", "/standby-leader", "/standby_leader", "/replica",
-    "/read-only", "/sync", "/synchronous", "/quorum", "/async", "/asynchronous", "/read-only-sync",
-    "/read-only-synchronous", "/read-only-quorum", "/health", "/patroni-health", "/xleaderx", "/foo", "/sync/",
+    "/",
+    "/primary",
+    "/master",
+    "/read-write",
+    "/leader",
+    "/standby-leader",
+    "/standby_leader",
+    "/replica",
+    "/read-only",
+    "/sync",
+    "/synchronous",
+    "/quorum",
+    "/async",
+    "/asynchronous",
+    "/read-only-sync",
+    "/read-only-synchronous",
+    "/read-only-quorum",
+    "/health",
+    "/patroni-health",
+    "/xleaderx",
+    "/foo",
+    "/sync/",
 ];
 
 /// The paths that give 200.
@@ -21,8 +40,17 @@ fn facts(snapshot: Snapshot, status: Option<NodeStatus>) -> Facts {
 }
 
 const LEADER: [&str; 11] = [
-    "/", "/primary", "/master", "/read-write", "/leader", "/read-only", "/read-only-sync", "/read-only-synchronous",
-    "/read-only-quorum", "/health", "/patroni-health",
+    "/",
+    "/primary",
+    "/master",
+    "/read-write",
+    "/leader",
+    "/read-only",
+    "/read-only-sync",
+    "/read-only-synchronous",
+    "/read-only-quorum",
+    "/health",
+    "/patroni-health",
 ];
 
 #[test]
@@ -42,10 +70,9 @@ fn a_leader_is_primary_as_long_as_its_lease_holds() {
 fn a_standby_is_a_replica() {
     let replica = ["/replica", "/read-only", "/async", "/asynchronous", "/health", "/patroni-health"];
     assert_eq!(fits(&standby()), replica);
-    for change in [
-        (|s: &mut Snapshot| s.server.state = PgState::Starting) as fn(&mut Snapshot),
-        |s| Arc::make_mut(&mut s.settings).tags = object(json!({"noloadbalance": true})),
-    ] {
+    for change in [(|s: &mut Snapshot| s.server.state = PgState::Starting) as fn(&mut Snapshot), |s| {
+        Arc::make_mut(&mut s.settings).tags = object(json!({"noloadbalance": true}))
+    }] {
         let mut snapshot = standby_snapshot();
         change(&mut snapshot);
         let fits = fits(&facts(snapshot, Some(standby_status())));
@@ -88,8 +115,16 @@ fn a_standby_cluster_has_a_standby_leader() {
     assert_eq!(
         fits,
         [
-            "/leader", "/standby-leader", "/standby_leader", "/read-only", "/read-only-sync", "/read-only-synchronous",
-            "/read-only-quorum", "/health", "/patroni-health", "/xleaderx"
+            "/leader",
+            "/standby-leader",
+            "/standby_leader",
+            "/read-only",
+            "/read-only-sync",
+            "/read-only-synchronous",
+            "/read-only-quorum",
+            "/health",
+            "/patroni-health",
+            "/xleaderx"
         ]
     );
 }

@@ -9,8 +9,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddr
 /// # Errors
 /// [`ApiError::Listen`] when there is no port.
 pub fn split(listen: &str) -> Result<(String, u16), ApiError> {
-    let wrong =
-        || ApiError::Listen(format!(r#"Invalid "restapi" config: expected <HOST>:<PORT> for "listen", but got "{listen}""#));
+    let wrong = || {
+        ApiError::Listen(format!(
+            r#"Invalid "restapi" config: expected <HOST>:<PORT> for "listen", but got "{listen}""#
+        ))
+    };
     let (host, port) = listen.trim().rsplit_once(':').ok_or_else(wrong)?;
     let port = port.trim().parse().map_err(|_| wrong())?;
     Ok((host.trim().trim_matches(['[', ']']).to_owned(), port))
@@ -31,8 +34,9 @@ pub fn open(listen: &str, backlog: u32) -> Result<Vec<TcpListener>, ApiError> {
     if host.is_empty() || host == "*" {
         let both = bind(SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), port), backlog);
         // A machine without IPv6.
-        let listener =
-            both.or_else(|_| bind(SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), port), backlog)).map_err(failed)?;
+        let listener = both
+            .or_else(|_| bind(SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), port), backlog))
+            .map_err(failed)?;
         return Ok(vec![listener]);
     }
     let mut addresses: Vec<SocketAddr> = Vec::new();
@@ -47,7 +51,9 @@ pub fn open(listen: &str, backlog: u32) -> Result<Vec<TcpListener>, ApiError> {
         match bind(address, backlog) {
             Ok(listener) => listeners.push(listener),
             // A name may have an address of a family that this machine does not have.
-            Err(e) if e.kind() == std::io::ErrorKind::AddrNotAvailable || e.raw_os_error() == Some(libc::EAFNOSUPPORT) => {
+            Err(e)
+                if e.kind() == std::io::ErrorKind::AddrNotAvailable || e.raw_os_error() == Some(libc::EAFNOSUPPORT) =>
+            {
                 missing = Some(e);
             }
             Err(e) => return Err(failed(e)),

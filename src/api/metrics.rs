@@ -107,13 +107,7 @@ fn cluster(page: &mut Page, facts: &Facts) {
         PgState::ALL.iter().map(|state| format!("{}={}", *state as u8, state_name(*state))).collect();
     let comment = format!("# Values: {}\n", names.join(", "));
     let value = facts.state().map_or(-1, |state| i16::from(state as u8));
-    page.series(
-        "patroni_postgres_state",
-        "Numeric representation of Postgres state.",
-        "gauge",
-        &comment,
-        value,
-    );
+    page.series("patroni_postgres_state", "Numeric representation of Postgres state.", "gauge", &comment, value);
 }
 
 /// Series that the original does not have.

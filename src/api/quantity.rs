@@ -14,13 +14,8 @@ pub enum Base {
 impl Base {
     /// Size of a unit in this base, and of the next smaller one to which fractions are rounded.
     fn unit(self, name: &str) -> Option<(f64, Option<f64>)> {
-        const BYTES: [(&str, f64); 5] = [
-            ("TB", 1_099_511_627_776.0),
-            ("GB", 1_073_741_824.0),
-            ("MB", 1_048_576.0),
-            ("kB", 1024.0),
-            ("B", 1.0),
-        ];
+        const BYTES: [(&str, f64); 5] =
+            [("TB", 1_099_511_627_776.0), ("GB", 1_073_741_824.0), ("MB", 1_048_576.0), ("kB", 1024.0), ("B", 1.0)];
         const SECONDS: [(&str, f64); 6] =
             [("d", 86_400.0), ("h", 3600.0), ("min", 60.0), ("s", 1.0), ("ms", 1e-3), ("us", 1e-6)];
         let table: &[(&str, f64)] = match self {

@@ -46,20 +46,19 @@ pub fn start(settings: &Settings, gateway: Arc<dyn Gateway>) -> Result<ServerHan
     let listeners = listen::open(&restapi.listen, restapi.request_queue_size.max(1))?;
     let allowlist = Allowlist::new(gateway.clock().clone());
     let app = web::Data::new(App { gateway, allowlist });
-    let mut server = HttpServer::new(move || {
-        actix_web::App::new().app_data(app.clone()).default_service(web::to(routes::serve))
-    })
-    .workers(1)
-    .worker_max_blocking_threads(2)
-    .max_connections(MAX_CONNECTIONS)
-    .backlog(restapi.request_queue_size.max(1))
-    .keep_alive(KEEP_ALIVE)
-    .client_request_timeout(CLIENT_PATIENCE)
-    .client_disconnect_timeout(Duration::from_secs(1))
-    .tls_handshake_timeout(CLIENT_PATIENCE)
-    .shutdown_timeout(STOP_PATIENCE.as_secs())
-    .on_connect(note_certificate)
-    .disable_signals();
+    let mut server =
+        HttpServer::new(move || actix_web::App::new().app_data(app.clone()).default_service(web::to(routes::serve)))
+            .workers(1)
+            .worker_max_blocking_threads(2)
+            .max_connections(MAX_CONNECTIONS)
+            .backlog(restapi.request_queue_size.max(1))
+            .keep_alive(KEEP_ALIVE)
+            .client_request_timeout(CLIENT_PATIENCE)
+            .client_disconnect_timeout(Duration::from_secs(1))
+            .tls_handshake_timeout(CLIENT_PATIENCE)
+            .shutdown_timeout(STOP_PATIENCE.as_secs())
+            .on_connect(note_certificate)
+            .disable_signals();
     let failed = |e: std::io::Error| ApiError::Server(e.to_string());
     let mut acceptor = acceptor;
     let listeners_left = listeners.len();

@@ -10,10 +10,10 @@ fn a_leader_shows_all_its_fields_in_order() {
     let settings = Arc::make_mut(&mut snapshot.settings);
     settings.global.pause = true;
     settings.tags = object(json!({"clonefrom": false, "zone": "eu", "nofailover": false, "failover_priority": "1"}));
-    snapshot.server.pending_restart.insert(
-        "max_connections".into(),
-        PendingRestartValue { old_value: "100".into(), new_value: "200".into() },
-    );
+    snapshot
+        .server
+        .pending_restart
+        .insert("max_connections".into(), PendingRestartValue { old_value: "100".into(), new_value: "200".into() });
     snapshot.scheduled_restart = Some(ScheduledRestart {
         at: "2026-05-29T05:00:00Z".parse().unwrap(),
         data: ScheduledRestartData {

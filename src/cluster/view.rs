@@ -171,7 +171,11 @@ fn member_view(cluster: &Cluster, modes: Modes, member: &Member) -> MemberView {
         (true, Modes { standby_cluster: true, .. }) => "standby_leader",
         (true, _) => "leader",
         (false, Modes { synchronous: true, quorum, .. }) if cluster.sync.matches(member.name.as_str(), false) => {
-            if quorum { "quorum_standby" } else { "sync_standby" }
+            if quorum {
+                "quorum_standby"
+            } else {
+                "sync_standby"
+            }
         }
         _ => "replica",
     };

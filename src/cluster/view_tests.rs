@@ -64,8 +64,7 @@ fn the_json_is_that_of_the_original() {
 fn modes_and_the_failover_key_show() {
     let mut paused = cluster();
     let data = json!({"pause": true, "synchronous_mode": true});
-    paused.config =
-        Some(ClusterConfig { revision: Revision(1), data: data.as_object().cloned().unwrap_or_default() });
+    paused.config = Some(ClusterConfig { revision: Revision(1), data: data.as_object().cloned().unwrap_or_default() });
     paused.sync = SyncState { leader: Some("a".into()), sync_standby: vec!["B".into()], ..SyncState::default() };
     paused.failover = Some(Failover {
         leader: Some("a".into()),

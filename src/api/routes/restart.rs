@@ -63,7 +63,12 @@ fn restart(mut body: Map<String, Value>, now: Wall) -> Result<Request, Wrong> {
                     Some("primary") => Role::Primary,
                     Some("standby_leader") => Role::StandbyLeader,
                     Some("replica") => Role::Replica,
-                    _ => return Err((400, "PostgreSQL role should be either primary, standby_leader, or replica".into())),
+                    _ => {
+                        return Err((
+                            400,
+                            "PostgreSQL role should be either primary, standby_leader, or replica".into(),
+                        ));
+                    }
                 });
             }
             "postgres_version" => {
@@ -108,7 +113,7 @@ fn check_version(text: &str) -> Result<(), Wrong> {
     let parts: Result<Vec<u32>, _> = text.split('.').map(|p| p.trim().parse::<u32>()).collect();
     match parts.as_deref() {
         Err(_) => Err((400, format!("Invalid PostgreSQL version: {text}"))),
-        Ok([major, _] ) if *major >= 10 => Ok(()),
+        Ok([major, _]) if *major >= 10 => Ok(()),
         Ok([_, _, _]) => Ok(()),
         Ok(_) => Err((400, format!("Invalid PostgreSQL version format: X.Y or X.Y.Z is accepted: {text}"))),
     }
@@ -129,11 +134,8 @@ mod tests {
         let Ok(Request::Restart { schedule, schedule_text, filter, timeout, body }) = parse(body) else { panic!() };
         assert_eq!(schedule.unwrap().to_string(), "2026-05-29T03:00:00.5Z");
         assert_eq!(schedule_text.as_deref(), Some("2026-05-29T05:00:00.500000+02:00"));
-        let wanted = RestartFilter {
-            role: Some(Role::Primary),
-            postgres_version: Some("15.2".into()),
-            restart_pending: true,
-        };
+        let wanted =
+            RestartFilter { role: Some(Role::Primary), postgres_version: Some("15.2".into()), restart_pending: true };
         assert_eq!((filter, timeout), (wanted, Some(Duration::from_secs(120))));
         assert_eq!(
             Value::Object(body),
@@ -154,16 +156,20 @@ mod tests {
                 400,
                 "Invalid PostgreSQL version format: X.Y or X.Y.Z is accepted: 9.6",
             ),
-            (
-                json!({"postgres_version": "10"}),
-                400,
-                "Invalid PostgreSQL version format: X.Y or X.Y.Z is accepted: 10",
-            ),
+            (json!({"postgres_version": "10"}), 400, "Invalid PostgreSQL version format: X.Y or X.Y.Z is accepted: 10"),
             (json!({"timeout": 0}), 400, "Timeout should be a positive number of seconds"),
             (json!({"timeout": "x"}), 400, "Timeout should be a positive number of seconds"),
             (json!({"foo": 1}), 400, "Unknown filter for the scheduled restart: foo"),
-            (json!({"role": "x", "foo": 1}), 400, "PostgreSQL role should be either primary, standby_leader, or replica"),
-            (json!({"schedule": "2026-05-29T05:00:00"}), 400, "Timezone information is mandatory for the scheduled restart"),
+            (
+                json!({"role": "x", "foo": 1}),
+                400,
+                "PostgreSQL role should be either primary, standby_leader, or replica",
+            ),
+            (
+                json!({"schedule": "2026-05-29T05:00:00"}),
+                400,
+                "Timezone information is mandatory for the scheduled restart",
+            ),
             (json!({"schedule": "2026-05-29T01:00:00Z"}), 422, "Cannot schedule restart in the past"),
             (
                 json!({"schedule": null}),

@@ -14,8 +14,18 @@ fn wishes_are_checked() {
         (json!({"leader": "a"}), Switchover, false, Ok(None)),
         (json!({"candidate": "b"}), Failover, false, Ok(None)),
         (json!({"member": "b"}), Failover, false, Ok(None)),
-        (json!({"leader": "a"}), Failover, false, Err((400, "Failover could be performed only to a specific candidate"))),
-        (json!({"candidate": "b"}), Switchover, false, Err((400, "Switchover could be performed only from a specific leader"))),
+        (
+            json!({"leader": "a"}),
+            Failover,
+            false,
+            Err((400, "Failover could be performed only to a specific candidate")),
+        ),
+        (
+            json!({"candidate": "b"}),
+            Switchover,
+            false,
+            Err((400, "Switchover could be performed only from a specific leader")),
+        ),
         (json!({"candidate": "b", "scheduled_at": "x"}), Failover, false, Err((400, "Failover can't be scheduled"))),
         (
             json!({"leader": "a", "candidate": "b", "scheduled_at": "x"}),
@@ -29,7 +39,12 @@ fn wishes_are_checked() {
             true,
             Err((400, "Switchover is possible only to a specific candidate in a paused state")),
         ),
-        (json!({"leader": "a", "candidate": "a"}), Switchover, false, Err((400, "Switchover target and source are the same"))),
+        (
+            json!({"leader": "a", "candidate": "a"}),
+            Switchover,
+            false,
+            Err((400, "Switchover target and source are the same")),
+        ),
         (
             json!({"leader": "a", "scheduled_at": "2026-05-29T01:00:00Z"}),
             Switchover,
@@ -87,11 +102,8 @@ fn members_are_picked_by_what_the_store_says() {
 
 #[test]
 fn peers_say_whether_they_may_take_over() {
-    let peer = |tags: Value| PeerStatus {
-        reachable: true,
-        tags: MemberTags(object(tags)),
-        ..PeerStatus::unreachable("b")
-    };
+    let peer =
+        |tags: Value| PeerStatus { reachable: true, tags: MemberTags(object(tags)), ..PeerStatus::unreachable("b") };
     for (tags, wanted) in [
         (json!({}), true),
         (json!({"nofailover": true}), false),
