@@ -1,4 +1,5 @@
 //! The REST API over real sockets, with a gateway that answers from memory.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 #[path = "api/client.rs"]
 mod client;
