@@ -237,7 +237,8 @@ fn scalar_node(text: &str, style: ScalarStyle, tag: Option<&Tag>) -> Result<Node
     let string = || plain(Value::String(text.to_owned()));
     let full = tag.map(|tag| format!("{}{}", tag.handle, tag.suffix)).filter(|full| full != "!");
     let Some(full) = full else {
-        if style != ScalarStyle::Plain {
+        // PyYAML resolves whatever has the tag `!`, quoted or not.
+        if style != ScalarStyle::Plain && tag.is_none() {
             return Ok(string());
         }
         let special = match scalar::kind(text) {
