@@ -10,6 +10,7 @@ mod jobs;
 pub mod journal;
 pub mod me;
 pub mod messages;
+pub mod peer_http;
 pub mod peers;
 pub mod postgres_monitor;
 pub mod postgres_supervisor;

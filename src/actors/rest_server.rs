@@ -1,7 +1,7 @@
 //! Keeps the REST server running: starts it, starts it anew when its sockets or certificates change, or when it broke.
 
 use super::messages::SettingsChanged;
-use crate::api::Gateway;
+use crate::api::{Gateway, ServerHandle, server};
 use crate::config::Settings;
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, WrapFuture};
 use futures_util::future::LocalBoxFuture;
@@ -26,6 +26,31 @@ pub trait RunningRest {
 
 /// Starts a server. The error says which setting cannot be used.
 pub type StartRest = fn(&Settings, Arc<dyn Gateway>) -> Result<Box<dyn RunningRest>, String>;
+
+/// Starts the REST server of this program.
+///
+/// # Errors
+/// The setting that cannot be used.
+pub fn start(settings: &Settings, gateway: Arc<dyn Gateway>) -> Result<Box<dyn RunningRest>, String> {
+    match server::start(settings, gateway) {
+        Ok(handle) => Ok(Box::new(handle)),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+impl RunningRest for ServerHandle {
+    fn matches(&self, settings: &Settings) -> bool {
+        Self::matches(self, settings)
+    }
+
+    fn is_running(&self) -> bool {
+        Self::is_running(self)
+    }
+
+    fn stop(self: Box<Self>) -> LocalBoxFuture<'static, ()> {
+        Box::pin(Self::stop(*self))
+    }
+}
 
 /// Stop the server for good.
 #[derive(Debug, Message)]

@@ -18,7 +18,7 @@ use crate::dcs::Dcs;
 use crate::fencing::Fencing;
 use crate::ha::{Memory, Round, View};
 use crate::postgres::PostgresControl;
-use actix::{Actor, Addr, AsyncContext, Context};
+use actix::{Actor, Addr, Context};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
