@@ -14,6 +14,7 @@ pub mod peer_http;
 pub mod peers;
 pub mod postgres_monitor;
 pub mod postgres_supervisor;
+pub mod replay;
 pub mod rest_gateway;
 pub mod rest_server;
 mod server;

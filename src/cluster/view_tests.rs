@@ -1,5 +1,7 @@
 use super::*;
-use crate::cluster::{ClusterConfig, Failover, Leader, MemberData, MemberTags, PgState, Revision, Status, json_text};
+use crate::cluster::{
+    ClusterConfig, Failover, Leader, MemberData, MemberTags, PgState, Revision, Status, SyncState, json_text,
+};
 use crate::types::MemberName;
 
 fn member(name: &str, port: u16, data: MemberData) -> Member {
