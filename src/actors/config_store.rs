@@ -2,16 +2,10 @@
 
 use super::messages::{SettingsChanged, Ticket};
 use crate::config::Settings;
-use actix::{Actor, AsyncContext, Context, Handler, Message, Recipient};
+use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Message, Recipient};
 use serde_json::{Map, Value};
 use std::collections::VecDeque;
-use std::io::Write;
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
-use std::path::Path;
 use std::sync::Arc;
-
-/// The cache of the dynamic configuration in the data directory (CFG-04).
-pub const CACHE_FILE: &str = "patroni.dynamic.json";
 
 /// The layers of the configuration. Errors are texts for the log; after an error the former state holds.
 pub trait ConfigSource: Send {
@@ -26,6 +20,12 @@ pub trait ConfigSource: Send {
     /// # Errors
     /// It makes no valid settings.
     fn set_dynamic(&mut self, data: &Map<String, Value>) -> Result<bool, String>;
+
+    /// Writes the cache of the dynamic configuration (CFG-04). Whether it was written: not without a data directory.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    fn save_cache(&mut self) -> Result<bool, String>;
 
     /// The settings in force.
     fn settings(&self) -> Arc<Settings>;
@@ -89,6 +89,7 @@ pub struct ConfigStore {
 
 enum Work {
     Reload,
+    Save,
     Apply(ApplyDynamic),
 }
 
@@ -117,18 +118,11 @@ impl ConfigStore {
                     self.source = Some(source);
                 }
                 Some(Work::Reload) => {
-                    // Reading files may hang, and nothing else may hang with it.
-                    let reading = tokio::task::spawn_blocking(move || {
-                        let result = source.reload();
-                        (source, result)
-                    });
-                    ctx.spawn(actix::fut::ActorFutureExt::map(
-                        actix::fut::wrap_future::<_, Self>(reading),
-                        |read, act: &mut Self, ctx: &mut Context<Self>| match read {
-                            Ok((source, result)) => act.reloaded(source, result, ctx),
-                            Err(error) => tracing::error!("the configuration can be read no more: {error}"),
-                        },
-                    ));
+                    aside(source, |source| source.reload(), Self::reloaded, ctx);
+                    return;
+                }
+                Some(Work::Save) => {
+                    aside(source, |source| source.save_cache(), Self::saved, ctx);
                     return;
                 }
             }
@@ -149,56 +143,61 @@ impl ConfigStore {
         }
     }
 
-    fn reloaded(&mut self, source: Box<dyn ConfigSource>, result: Result<bool, String>, ctx: &mut Context<Self>) {
+    fn reloaded(&mut self, source: &dyn ConfigSource, result: Result<bool, String>) {
         match result {
             Ok(true) => {
                 let settings = source.settings();
                 tell(&self.subscribers.all, &settings);
                 tell(&self.subscribers.local_only, &settings);
             }
-            Ok(false) => tracing::info!(target: "patroni.config", "No local configuration items changed."),
+            Ok(false) => {}
             Err(error) => {
                 tracing::error!(target: "patroni.config", "Exception when reloading local configuration: {error}");
             }
         }
-        self.source = Some(source);
-        self.next(ctx);
     }
 
-    /// Writes the cache file, beside everything else.
-    fn save(&mut self, ctx: &mut Context<Self>) {
-        let Some(source) = self.source.as_ref().filter(|_| self.unsaved) else { return };
-        self.unsaved = false;
-        let (settings, dynamic) = (source.settings(), source.dynamic());
-        let writing = tokio::task::spawn_blocking(move || write_cache(&settings.postgresql.data_dir, dynamic.as_ref()));
-        ctx.spawn(actix::fut::ActorFutureExt::map(
-            actix::fut::wrap_future::<_, Self>(writing),
-            |result, act: &mut Self, _ctx: &mut Context<Self>| {
-                if let Ok(Err(error)) = result {
-                    act.unsaved = true;
-                    tracing::error!(target: "patroni.config", "Exception when saving file: {CACHE_FILE}: {error}");
-                }
-            },
-        ));
+    /// What was not written is written after a later cycle.
+    fn saved(&mut self, _source: &dyn ConfigSource, result: Result<bool, String>) {
+        match result {
+            Ok(written) => self.unsaved |= !written,
+            Err(error) => {
+                self.unsaved = true;
+                tracing::error!(target: "patroni.config", "Exception when saving file: {error}");
+            }
+        }
     }
+}
+
+/// Works on the files beside everything else: a disk may hang, and nothing else may hang with it.
+fn aside(
+    mut source: Box<dyn ConfigSource>,
+    work: fn(&mut dyn ConfigSource) -> Result<bool, String>,
+    then: fn(&mut ConfigStore, &dyn ConfigSource, Result<bool, String>),
+    ctx: &mut Context<ConfigStore>,
+) {
+    let working = tokio::task::spawn_blocking(move || {
+        let result = work(source.as_mut());
+        (source, result)
+    });
+    let working = actix::fut::wrap_future::<_, ConfigStore>(working);
+    ctx.spawn(working.map(move |ended, act, ctx| match ended {
+        Ok((source, result)) => {
+            then(act, source.as_ref(), result);
+            act.source = Some(source);
+            act.next(ctx);
+        }
+        Err(error) => {
+            tracing::error!("the configuration is lost: {error}");
+            ctx.stop();
+        }
+    }));
 }
 
 fn tell(subscribers: &[Recipient<SettingsChanged>], settings: &Arc<Settings>) {
     for subscriber in subscribers {
         subscriber.do_send(SettingsChanged(settings.clone()));
     }
-}
-
-/// Written aside and renamed, readable by whom the data directory is readable.
-fn write_cache(data_dir: &Path, dynamic: &Map<String, Value>) -> std::io::Result<()> {
-    let group_may_read = std::fs::metadata(data_dir)?.permissions().mode() & 0o050 == 0o050;
-    let mode = if group_may_read { 0o640 } else { 0o600 };
-    let aside = data_dir.join(format!("{CACHE_FILE}.new"));
-    let mut file = std::fs::File::options().create(true).write(true).truncate(true).mode(mode).open(&aside)?;
-    serde_json::to_writer(&mut file, dynamic)?;
-    file.flush()?;
-    file.set_permissions(std::fs::Permissions::from_mode(mode))?;
-    std::fs::rename(&aside, data_dir.join(CACHE_FILE))
 }
 
 impl Actor for ConfigStore {
@@ -227,7 +226,9 @@ impl Handler<DataDirSeen> for ConfigStore {
     type Result = ();
 
     fn handle(&mut self, _msg: DataDirSeen, ctx: &mut Self::Context) {
-        self.save(ctx);
+        if std::mem::take(&mut self.unsaved) {
+            self.work(Work::Save, ctx);
+        }
     }
 }
 

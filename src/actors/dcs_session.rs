@@ -48,16 +48,6 @@ pub struct WriteStore {
     pub answer: oneshot::Sender<Result<(), DcsError>>,
 }
 
-/// End the session: the member key vanishes.
-#[derive(Debug, Message)]
-#[rtype(result = "()")]
-pub struct CloseSession {
-    /// It must be over within this.
-    pub budget: Duration,
-    /// Told when it is over.
-    pub done: oneshot::Sender<()>,
-}
-
 /// Wait until the store can be read (DCS-08); told once, however long it takes.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
@@ -139,23 +129,6 @@ impl Handler<WriteStore> for DcsSession {
                 StoreWrite::Config(data, expect) => within(budget, dcs.write_config(data, *expect, budget)).await,
             };
             answer(msg.answer, result);
-        });
-    }
-}
-
-impl Handler<CloseSession> for DcsSession {
-    type Result = ();
-
-    fn handle(&mut self, msg: CloseSession, ctx: &mut Self::Context) {
-        if let Some(watch) = self.watch.take() {
-            ctx.cancel_future(watch);
-        }
-        let dcs = self.dcs.clone();
-        actix::spawn(async move {
-            if tokio::time::timeout(msg.budget, dcs.close(msg.budget)).await.is_err() {
-                tracing::warn!("the session in the store was not closed in time; it ends with its lease");
-            }
-            answer(msg.done, ());
         });
     }
 }

@@ -10,10 +10,13 @@ mod jobs;
 pub mod journal;
 pub mod me;
 pub mod messages;
+pub mod peer_http;
 pub mod peers;
 pub mod postgres_monitor;
 pub mod postgres_supervisor;
+pub mod replay;
 pub mod rest_gateway;
+pub mod rest_server;
 mod server;
 mod server_commands;
 pub mod slot_manager;
@@ -24,6 +27,8 @@ pub mod watchdog;
 mod scripted_postgres;
 #[cfg(test)]
 mod supervisor_tests;
+#[cfg(test)]
+mod test_settings;
 
 pub use callback_runner::CallbackRunner;
 pub use postgres_monitor::PostgresMonitor;

@@ -1,0 +1,1 @@
+//! New clusters: initdb and custom methods.

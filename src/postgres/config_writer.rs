@@ -1,0 +1,1 @@
+//! Writing postgresql.conf and recovery settings.

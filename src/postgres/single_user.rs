@@ -1,0 +1,1 @@
+//! Crash recovery in single-user mode.
