@@ -65,8 +65,9 @@ pub fn run(options: Options, clients: impl FnOnce(&Clock) -> StoreClients + 'sta
         let clock = Clock::tokio("2026-01-01T00:00:00Z".parse::<Wall>().unwrap());
         let clients = clients(&clock);
         let world = World::new(clock, options.seed, &["a", "b", "c"]);
+        let agents = world.lock().nodes.iter().map(|_| None).collect();
         let cluster = Rc::new(Cluster {
-            agents: RefCell::new(world.lock().nodes.iter().map(|_| None).collect()),
+            agents: RefCell::new(agents),
             world,
             operator: clients(None),
             clients,

@@ -62,6 +62,10 @@ impl ConfigSource for ModelConfig {
         Ok(true)
     }
 
+    fn save_cache(&mut self) -> Result<bool, String> {
+        Ok(true)
+    }
+
     fn settings(&self) -> Arc<Settings> {
         Arc::clone(&self.settings)
     }

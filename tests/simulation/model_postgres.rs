@@ -250,6 +250,8 @@ impl PostgresControl for ModelPostgres {
         let was_standby =
             matches!(data.control, ControlState::InArchiveRecovery | ControlState::ShutDownInRecovery);
         let fresh = data.fresh;
+        // All of the log that is on disk is replayed.
+        data.replayed = data.end.lsn;
         if standby {
             data.control = ControlState::InArchiveRecovery;
         } else if crashed {
@@ -267,7 +269,8 @@ impl PostgresControl for ModelPostgres {
             stopping: None,
         });
         let how = if standby { "standby" } else { "primary" };
-        inner.log(now, format!("{name} postgres started as {how} {:?}", inner.nodes[self.node].server.end()));
+        let end = inner.nodes[self.node].server.end();
+        inner.log(now, format!("{name} postgres started as {how} {end:?}"));
         if !standby && was_standby {
             inner.violate(now, format!("{name} started a standby's data as a primary, on the same timeline"));
         }

@@ -347,8 +347,13 @@ impl Inner {
 
     fn stream(&mut self, node: usize, now: Mono) {
         let source = self.streams_from(node, now);
-        if let Some(process) = &mut self.nodes[node].server.process {
+        let server = &mut self.nodes[node].server;
+        if let Some(process) = &mut server.process {
             process.streaming = source.is_some();
+            // What was received a step ago is replayed now.
+            if let Some(data) = server.data.as_mut().filter(|_| process.in_recovery && !server.frozen) {
+                data.replayed = data.end.lsn;
+            }
         }
         if let Some(end) = source.and_then(|s| self.nodes[s].server.end()) {
             self.receive(node, end);
@@ -357,7 +362,6 @@ impl Inner {
 
     fn receive(&mut self, node: usize, end: Position) {
         if let Some(data) = &mut self.nodes[node].server.data {
-            data.replayed = data.end.lsn.max(data.replayed);
             data.end = end;
         }
     }
