@@ -13,6 +13,7 @@ mod control;
 pub mod controldata;
 pub mod create_replica;
 pub mod data_dir;
+pub mod files;
 pub mod guc;
 pub mod hba;
 pub mod history;
@@ -30,6 +31,8 @@ pub mod single_user;
 pub mod slots;
 pub mod sql_error;
 pub mod status;
+#[cfg(test)]
+mod test_settings;
 pub mod tls;
 pub mod users;
 pub mod values;
