@@ -5,7 +5,6 @@ use super::sql_error::{SqlError, Stage};
 use super::tls::{Attempt, Tls};
 use super::wire::{Endpoint, endpoints};
 use crate::types::PgVersion;
-use indexmap::IndexMap;
 use std::cell::Cell;
 use std::future::Future;
 use std::rc::Rc;
@@ -28,7 +27,7 @@ const CLOSE_PATIENCE: Duration = Duration::from_secs(1);
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(5);
 
 /// Connection options as libpq keywords.
-pub type Conn = IndexMap<String, String>;
+pub type Conn = super::conninfo::Conninfo;
 
 /// What kind of session is wanted.
 #[derive(Clone, Debug)]
