@@ -7,9 +7,10 @@ use super::{PgError, Server};
 use std::time::Duration;
 
 /// All versions.
-const SETTINGS: &str = "SELECT name, setting, unit, vartype, context FROM pg_catalog.pg_settings";
+const SETTINGS: &str = "SELECT name, setting, unit, vartype, context, sourcefile FROM pg_catalog.pg_settings";
 /// 9.5 and later: the files say otherwise than the running server, whoever changed them.
-const PENDING: &str = "SELECT name, setting, unit, vartype, context FROM pg_catalog.pg_settings WHERE pending_restart";
+const PENDING: &str = "SELECT name, setting, unit, vartype, context, sourcefile FROM pg_catalog.pg_settings \
+    WHERE pending_restart";
 
 /// `postgres -C` starts the program, reads the files and ends.
 const OFFLINE_PATIENCE: Duration = Duration::from_secs(10);
@@ -33,6 +34,7 @@ async fn rows(server: &Server, sql: &str) -> Result<Vec<SettingRow>, SqlError> {
         unit: row.text(2).map(str::to_owned),
         vartype: text(row, 3),
         context: text(row, 4),
+        sourcefile: row.text(5).map(str::to_owned),
     });
     Ok(settings.collect())
 }
