@@ -4,6 +4,7 @@ use super::connection::{self, heartbeat, literal};
 use super::parameters::SettingRow;
 use super::sql_error::SqlError;
 use super::{PgError, Server};
+use crate::sys;
 use std::time::Duration;
 
 /// All versions.
@@ -52,12 +53,8 @@ pub async fn offline(server: &Server, name: &str) -> Result<Option<String>, PgEr
     let mut command = tokio::process::Command::new(server.bin("postgres"));
     command.arg("-D").arg(server.data_dir()).args(["-C", name]);
     command.arg(format!("--config-file={}", config_file.display()));
-    command.stdin(std::process::Stdio::null()).kill_on_drop(true);
     let failed = |reason: String| PgError::Program(format!("Failed to execute postgres -C {name}: {reason}"));
-    let output = match tokio::time::timeout(OFFLINE_PATIENCE, command.output()).await {
-        Ok(output) => output.map_err(|e| failed(e.to_string()))?,
-        Err(_) => return Err(failed("no end within 10 seconds".to_owned())),
-    };
+    let output = sys::output(&mut command, OFFLINE_PATIENCE).await.map_err(|e| failed(e.to_string()))?;
     if !output.status.success() {
         return Err(failed(String::from_utf8_lossy(&output.stderr).trim().to_owned()));
     }
