@@ -4,12 +4,14 @@ use super::connection::{self, heartbeat, literal};
 use super::parameters::SettingRow;
 use super::sql_error::SqlError;
 use super::{PgError, Server};
+use crate::sys;
 use std::time::Duration;
 
 /// All versions.
-const SETTINGS: &str = "SELECT name, setting, unit, vartype, context FROM pg_catalog.pg_settings";
+const SETTINGS: &str = "SELECT name, setting, unit, vartype, context, sourcefile FROM pg_catalog.pg_settings";
 /// 9.5 and later: the files say otherwise than the running server, whoever changed them.
-const PENDING: &str = "SELECT name, setting, unit, vartype, context FROM pg_catalog.pg_settings WHERE pending_restart";
+const PENDING: &str = "SELECT name, setting, unit, vartype, context, sourcefile FROM pg_catalog.pg_settings \
+    WHERE pending_restart";
 
 /// `postgres -C` starts the program, reads the files and ends.
 const OFFLINE_PATIENCE: Duration = Duration::from_secs(10);
@@ -33,6 +35,7 @@ async fn rows(server: &Server, sql: &str) -> Result<Vec<SettingRow>, SqlError> {
         unit: row.text(2).map(str::to_owned),
         vartype: text(row, 3),
         context: text(row, 4),
+        sourcefile: row.text(5).map(str::to_owned),
     });
     Ok(settings.collect())
 }
@@ -50,12 +53,8 @@ pub async fn offline(server: &Server, name: &str) -> Result<Option<String>, PgEr
     let mut command = tokio::process::Command::new(server.bin("postgres"));
     command.arg("-D").arg(server.data_dir()).args(["-C", name]);
     command.arg(format!("--config-file={}", config_file.display()));
-    command.stdin(std::process::Stdio::null()).kill_on_drop(true);
     let failed = |reason: String| PgError::Program(format!("Failed to execute postgres -C {name}: {reason}"));
-    let output = match tokio::time::timeout(OFFLINE_PATIENCE, command.output()).await {
-        Ok(output) => output.map_err(|e| failed(e.to_string()))?,
-        Err(_) => return Err(failed("no end within 10 seconds".to_owned())),
-    };
+    let output = sys::output(&mut command, OFFLINE_PATIENCE).await.map_err(|e| failed(e.to_string()))?;
     if !output.status.success() {
         return Err(failed(String::from_utf8_lossy(&output.stderr).trim().to_owned()));
     }

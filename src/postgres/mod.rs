@@ -20,6 +20,7 @@ pub mod hba;
 pub mod history;
 mod launch;
 pub mod parameters;
+pub mod passfile;
 pub mod pgpass;
 pub mod postmaster;
 mod process_tree;

@@ -141,7 +141,7 @@ async fn log_in(place: &Endpoint, attempt: Attempt, tls: &Tls, conn: &Conn) -> R
 
 async fn authenticate(wire: &mut Wire, user: &str, conn: &Conn) -> Result<(), SqlError> {
     let password = || {
-        let password = conn.get("password").filter(|p| !p.is_empty());
+        let password = super::passfile::password(conn);
         password.ok_or_else(|| SqlError::new(Stage::Connect, "no password supplied"))
     };
     let binding = conn.get("channel_binding").map_or("prefer", String::as_str);
@@ -156,15 +156,15 @@ async fn authenticate(wire: &mut Wire, user: &str, conn: &Conn) -> Result<(), Sq
                 return Err(only_scram());
             }
             Message::AuthenticationCleartextPassword => {
-                let password = password()?.as_bytes();
-                wire.send(|out| frontend::password_message(password, out)).await?;
+                let password = password()?;
+                wire.send(|out| frontend::password_message(password.as_bytes(), out)).await?;
             }
             Message::AuthenticationMd5Password(body) => {
                 let hash = md5_hash(user.as_bytes(), password()?.as_bytes(), body.salt());
                 wire.send(|out| frontend::password_message(hash.as_bytes(), out)).await?;
             }
             Message::AuthenticationSasl(body) => {
-                scram(wire, &body, password()?, binding).await?;
+                scram(wire, &body, &password()?, binding).await?;
                 // The server's signature has been verified: what follows is AuthenticationOk.
                 return match wire.receive().await? {
                     Message::AuthenticationOk => Ok(()),
