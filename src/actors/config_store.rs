@@ -239,3 +239,7 @@ impl Handler<Subscribers> for ConfigStore {
         self.subscribers = msg;
     }
 }
+
+#[cfg(test)]
+#[path = "config_store_tests.rs"]
+mod tests;

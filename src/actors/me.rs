@@ -1,6 +1,7 @@
 //! What the rules are told about the agent itself: taken from its settings.
 
 use crate::cluster::MemberTags;
+use crate::config::python::truth;
 use crate::config::{Settings, settings::Store};
 use crate::ha::Me;
 use serde_json::{Map, Value};
@@ -21,7 +22,7 @@ pub fn me(settings: &Settings, dynamic: &Map<String, Value>) -> Me {
         tags: published_tags(&settings.tags),
         may_bootstrap: settings.bootstrap.is_some(),
         dynamic_config: dynamic.clone(),
-        replica_method_without_leader: methods.iter().any(|m| m.options.get("no_leader").is_some_and(is_true)),
+        replica_method_without_leader: methods.iter().any(|m| m.options.get("no_leader").is_some_and(truth)),
         has_pre_promote: postgresql.pre_promote.is_some(),
         store: match settings.store {
             Store::Etcd3(_) => "etcd3".to_owned(),
@@ -42,24 +43,12 @@ fn postgres_url(address: &str, database: &str) -> String {
 /// says otherwise and readers need both.
 fn published_tags(tags: &Map<String, Value>) -> MemberTags {
     let shown = |name: &str, value: &Value| match name {
-        _ if !SWITCHES.contains(&name) || is_true(value) => true,
+        _ if !SWITCHES.contains(&name) || truth(value) => true,
         "nofailover" => tags.contains_key("failover_priority"),
         "nosync" => tags.contains_key("sync_priority"),
         _ => false,
     };
     MemberTags(tags.iter().filter(|(n, v)| shown(n, v)).map(|(n, v)| (n.clone(), v.clone())).collect())
-}
-
-/// Whether Python would take the value for true.
-fn is_true(value: &Value) -> bool {
-    match value {
-        Value::Null => false,
-        Value::Bool(on) => *on,
-        Value::Number(number) => number.as_f64() != Some(0.0),
-        Value::String(text) => !text.is_empty(),
-        Value::Array(list) => !list.is_empty(),
-        Value::Object(map) => !map.is_empty(),
-    }
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 //! They hold handles and timers, never rules.
 
 pub mod callback_runner;
+mod config_layers;
 pub mod config_store;
 pub mod coordinator;
 pub mod dcs_session;

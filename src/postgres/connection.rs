@@ -1,11 +1,10 @@
 //! SQL connections: libpq keywords in, rows of the simple protocol out, a deadline on everything.
 
-use super::Server;
 use super::sql_error::{SqlError, Stage};
 use super::tls::{Attempt, Tls};
 use super::wire::{Endpoint, endpoints};
+use super::{Server, passfile};
 use crate::types::PgVersion;
-use indexmap::IndexMap;
 use std::cell::Cell;
 use std::future::Future;
 use std::rc::Rc;
@@ -28,7 +27,7 @@ const CLOSE_PATIENCE: Duration = Duration::from_secs(1);
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(5);
 
 /// Connection options as libpq keywords.
-pub type Conn = IndexMap<String, String>;
+pub type Conn = super::conninfo::Conninfo;
 
 /// What kind of session is wanted.
 #[derive(Clone, Debug)]
@@ -154,6 +153,7 @@ impl Session {
 }
 
 /// A row of the simple protocol: every value as text.
+#[derive(Debug)]
 pub struct Row(SimpleQueryRow);
 
 impl Row {
@@ -245,10 +245,13 @@ fn driver_config(
         };
     }
     add_addresses(&mut config, conn, places)?;
+    if let Some(password) = passfile::password(conn) {
+        config.password(password);
+    }
     for (keyword, value) in conn {
         match keyword.as_str() {
             "user" => config.user(value),
-            "password" => config.password(value),
+            "password" => &mut config,
             "dbname" => config.dbname(value),
             "options" => &mut config,
             "target_session_attrs" => config.target_session_attrs(session_attrs(value)?),

@@ -101,6 +101,64 @@ pub fn remove(path: &Path) -> Result<(), PgError> {
     }
 }
 
+/// One change to the file system.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Replace the content if it differs.
+    Write {
+        /// Which file.
+        path: PathBuf,
+        /// Its whole content.
+        content: Vec<u8>,
+        /// Its mode.
+        mode: u32,
+    },
+    /// Create an empty file unless it is there.
+    Touch {
+        /// Which file.
+        path: PathBuf,
+        /// Its mode.
+        mode: u32,
+    },
+    /// Remove a file if it is there.
+    Remove(PathBuf),
+    /// Rename a file.
+    Rename {
+        /// Old name.
+        from: PathBuf,
+        /// New name.
+        to: PathBuf,
+    },
+}
+
+impl Step {
+    fn carry_out(self) -> Result<bool, PgError> {
+        match self {
+            Self::Write { path, content, mode } => write_changed(&path, &content, mode),
+            Self::Touch { path, .. } if path.exists() => Ok(false),
+            Self::Touch { path, mode } => write(&path, b"", mode).map(|()| true),
+            Self::Remove(path) => remove(&path).map(|()| false),
+            Self::Rename { from, to } => match fs::rename(&from, &to) {
+                Ok(()) => Ok(true),
+                Err(error) => {
+                    let (from, to) = (from.display(), to.display());
+                    Err(PgError::File(format!("could not rename {from} to {to}: {error}")))
+                }
+            },
+        }
+    }
+}
+
+/// Carries out steps in order, on a thread of its own (a slow disk holds nobody else up). Returns whether any content
+/// changed.
+///
+/// # Errors
+/// [`PgError::File`] of the first step that fails; later ones are not tried.
+pub async fn carry_out(steps: Vec<Step>) -> Result<bool, PgError> {
+    let work = move || steps.into_iter().try_fold(false, |changed, step| Ok(step.carry_out()? || changed));
+    tokio::task::spawn_blocking(work).await.map_err(|e| PgError::File(e.to_string()))?
+}
+
 /// Makes sure that a directory exists and can be written to; creates it, with its parents, for the owner (PG-39).
 /// The message names the setting that asks for it, as in "is defined in unix_socket_directories".
 ///

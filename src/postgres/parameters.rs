@@ -214,7 +214,7 @@ pub fn raise_to_control_data(
     pending
 }
 
-/// A row of pg_settings. SQL: `SELECT name, setting, unit, vartype, context FROM pg_catalog.pg_settings`.
+/// A row of pg_settings.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SettingRow {
     /// `name`.
@@ -227,13 +227,17 @@ pub struct SettingRow {
     pub vartype: String,
     /// `context`.
     pub context: String,
+    /// `sourcefile`; `None` when the value comes from no file.
+    pub sourcefile: Option<String>,
 }
 
 /// Both values of a parameter as people write them (PG-22).
 #[must_use]
 pub fn difference(row: &SettingRow, wanted: &str) -> PendingRestartValue {
     let shown = |value: &str| readable(value, &row.vartype, row.unit.as_deref());
-    PendingRestartValue { old_value: shown(&row.setting), new_value: shown(wanted) }
+    let base = if row.vartype == "integer" { parse_int(wanted, row.unit.as_deref()) } else { None };
+    let wanted = base.map_or_else(|| wanted.to_owned(), |n| n.to_string());
+    PendingRestartValue { old_value: shown(&row.setting), new_value: shown(&wanted) }
 }
 
 /// Parameters of context `postmaster` that the running server has otherwise than wanted. `wal_buffers` -1 is compared by

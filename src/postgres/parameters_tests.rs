@@ -101,6 +101,7 @@ fn row(name: &str, setting: &str, unit: Option<&str>, vartype: &str, context: &s
         unit: unit.map(str::to_owned),
         vartype: vartype.to_owned(),
         context: context.to_owned(),
+        ..SettingRow::default()
     }
 }
 

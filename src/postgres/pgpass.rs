@@ -49,7 +49,7 @@ pub fn write(server: &Server, conn: &Conninfo) -> Result<Option<PathBuf>, PgErro
         let reason = "exists and it's not a file, check your `postgresql.pgpass` configuration";
         return Err(PgError::File(format!("'{}' {reason}", path.display())));
     }
-    files::write(&path, content.as_bytes(), 0o600)?;
+    files::write_changed(&path, content.as_bytes(), 0o600)?;
     Ok(Some(path))
 }
 

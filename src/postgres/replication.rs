@@ -1,10 +1,11 @@
 //! Replication connections: log in as a WAL receiver would, ask IDENTIFY_SYSTEM and TIMELINE_HISTORY.
 
 use super::connection::{CONNECT_TIMEOUT, Conn, IN_RECOVERY, Session, SessionOptions};
+use super::conninfo::set_user;
 use super::sql_error::{SqlError, Stage};
 use super::tls::{Attempt, Tls};
 use super::wire::{Endpoint, Wire, endpoints, server_error};
-use super::{LeaderPoint, PgError, Server, add_user};
+use super::{LeaderPoint, PgError, Server};
 use crate::cluster::Upstream;
 use crate::types::{Lsn, Timeline};
 use fallible_iterator::FallibleIterator;
@@ -140,7 +141,7 @@ async fn log_in(place: &Endpoint, attempt: Attempt, tls: &Tls, conn: &Conn) -> R
 
 async fn authenticate(wire: &mut Wire, user: &str, conn: &Conn) -> Result<(), SqlError> {
     let password = || {
-        let password = conn.get("password").filter(|p| !p.is_empty());
+        let password = super::passfile::password(conn);
         password.ok_or_else(|| SqlError::new(Stage::Connect, "no password supplied"))
     };
     let binding = conn.get("channel_binding").map_or("prefer", String::as_str);
@@ -155,15 +156,15 @@ async fn authenticate(wire: &mut Wire, user: &str, conn: &Conn) -> Result<(), Sq
                 return Err(only_scram());
             }
             Message::AuthenticationCleartextPassword => {
-                let password = password()?.as_bytes();
-                wire.send(|out| frontend::password_message(password, out)).await?;
+                let password = password()?;
+                wire.send(|out| frontend::password_message(password.as_bytes(), out)).await?;
             }
             Message::AuthenticationMd5Password(body) => {
                 let hash = md5_hash(user.as_bytes(), password()?.as_bytes(), body.salt());
                 wire.send(|out| frontend::password_message(hash.as_bytes(), out)).await?;
             }
             Message::AuthenticationSasl(body) => {
-                scram(wire, &body, password()?, binding).await?;
+                scram(wire, &body, &password()?, binding).await?;
                 // The server's signature has been verified: what follows is AuthenticationOk.
                 return match wire.receive().await? {
                     Message::AuthenticationOk => Ok(()),
@@ -236,7 +237,7 @@ pub fn member_connection(server: &Server, member: &Upstream, user: &crate::confi
     for forbidden in ["options", "connect_timeout"] {
         conn.shift_remove(forbidden);
     }
-    add_user(&mut conn, user);
+    set_user(&mut conn, user);
     if conn.get("dbname").is_none_or(String::is_empty) {
         conn.insert("dbname".to_owned(), server.settings().postgresql.database.clone());
     }
@@ -299,31 +300,9 @@ async fn place_in_history(conn: &Conn, read_write: bool) -> Result<LeaderPoint, 
     let history = if identity.timeline.0 > 1 {
         let text = session.timeline_history(identity.timeline).await?;
         debug!("primary: history={text}");
-        parse_history(&text)
+        super::history::parse(&text).into_iter().map(|line| (line.timeline, line.lsn)).collect()
     } else {
         Vec::new()
     };
     Ok(LeaderPoint { read_write, timeline: identity.timeline, lsn: identity.lsn, history })
-}
-
-/// Timeline and switch point of each line with three columns; others (comments) are skipped.
-fn parse_history(text: &str) -> Vec<(Timeline, Lsn)> {
-    let line = |line: &str| {
-        let mut columns = line.trim().splitn(3, '\t');
-        let timeline = columns.next()?.parse().ok().map(Timeline)?;
-        let lsn = columns.next()?.parse().ok()?;
-        columns.next().map(|_| (timeline, lsn))
-    };
-    text.lines().filter_map(line).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn history_lines_are_read_and_others_skipped() {
-        let text = "# comment\n1\t0/5000000\tno recovery target specified\n\n2\t1/6000000\tx\ty\n3\tbroken\tz\n";
-        assert_eq!(parse_history(text), [(Timeline(1), Lsn(0x500_0000)), (Timeline(2), Lsn(0x1_0600_0000))]);
-    }
 }

@@ -5,7 +5,7 @@ use super::sql_error::{SqlError, Stage};
 use super::{PgError, Server};
 use crate::cluster::{NodeStatus, ReplicationConnection, WalReceiver};
 use crate::types::{Lsn, PgVersion, Timeline};
-use tracing::warn;
+use tracing::debug;
 
 /// What the columns of the query are, in order. The text is put together by [`query_text`] from the parts below,
 /// where `{wal}` is wal or xlog and `{lsn}` is lsn or location (before 10), and `{flush}` is `_flush` from 9.6.
@@ -47,7 +47,7 @@ pub async fn status(server: &Server) -> Result<NodeStatus, PgError> {
         match ask(server).await {
             Ok(status) => return Ok(status),
             Err(error) if tries < 2 && !error.is("57014") && error.stage != Stage::Options => {
-                warn!("status query failed, trying once more: {error}");
+                debug!("status query failed, trying once more: {error}");
             }
             Err(error) => return Err(error.into()),
         }

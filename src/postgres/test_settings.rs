@@ -84,6 +84,7 @@ fn postgresql(data_dir: &Path) -> Postgresql {
         recovery_conf: IndexMap::new(),
         callbacks: IndexMap::new(),
         create_replica_methods: Vec::new(),
+        basebackup: Vec::new(),
         pg_ctl_timeout: Duration::from_secs(60),
         use_unix_socket: false,
         use_unix_socket_repl: false,
@@ -112,5 +113,17 @@ fn log() -> Log {
         mode: None,
         loggers: IndexMap::new(),
         deduplicate_heartbeat_logs: false,
+    }
+}
+
+/// A member to follow, at this port of the local host, with our slot there.
+pub(super) fn upstream(name: &str, port: u16) -> crate::cluster::Upstream {
+    let conn = [("host", "127.0.0.1".to_owned()), ("port", port.to_string()), ("dbname", "postgres".to_owned())];
+    crate::cluster::Upstream {
+        name: name.to_owned(),
+        conn: conn.map(|(k, v)| (k.to_owned(), v)).into_iter().collect(),
+        slot: Some("node1".to_owned()),
+        recovery: IndexMap::new(),
+        is_member: true,
     }
 }
