@@ -7,6 +7,9 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
+#[cfg(test)]
+extern crate self as patroni; // tests share their fixtures with those in tests/
+
 pub mod actors;
 pub mod api;
 pub mod clock;

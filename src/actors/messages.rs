@@ -2,6 +2,7 @@
 //! answer comes back as a message with the same ticket.
 
 use crate::cluster::{Cluster, NodeStatus};
+use crate::config::Settings;
 use crate::dcs::DcsError;
 use crate::ha::{Answer, Command, Outcome, Request, ServerReport};
 use actix::{Message, Recipient};
@@ -126,3 +127,28 @@ pub struct Ask {
     /// Where the answer goes.
     pub answer: tokio::sync::oneshot::Sender<Answer>,
 }
+
+/// Ask the server for its status on behalf of the REST API (to the postgres monitor).
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct AskStatus {
+    /// An answer of this age is new enough.
+    pub max_age: Duration,
+    /// After this the last known answer is given.
+    pub patience: Duration,
+    /// Where the answer goes; `None`: the server does not answer.
+    pub answer: tokio::sync::oneshot::Sender<Option<Arc<NodeStatus>>>,
+}
+
+/// Whether the server answered the last status query (from the postgres monitor to the supervisor, on each change).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Message)]
+#[rtype(result = "()")]
+pub struct StatusSeen {
+    /// It did.
+    pub answered: bool,
+}
+
+/// Settings that are in force from now on (to every actor that reads some).
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "()")]
+pub struct SettingsChanged(pub Arc<Settings>);

@@ -1,8 +1,25 @@
 //! The REST API: routes by group, JSON views, authentication, TLS, metrics. Reads snapshots, asks a [`Gateway`];
 //! touches neither PostgreSQL nor the store.
 
+mod access;
+mod allowlist;
+pub mod call;
+pub mod facts;
+pub mod health;
+mod listen;
+pub mod metrics;
+pub mod patch;
+pub mod quantity;
+mod reply;
+mod routes;
+pub mod server;
 pub mod snapshot;
+pub mod status;
+mod tls;
 
+pub use facts::Facts;
+pub use reply::Reply;
+pub use server::ServerHandle;
 pub use snapshot::Snapshot;
 
 use crate::cluster::{Cluster, NodeStatus, PeerStatus, Revision};
@@ -44,3 +61,21 @@ pub trait Gateway: Send + Sync {
     /// Reload of the local configuration (POST /reload, SIGHUP): returns at once.
     fn reload(&self);
 }
+
+/// Why the server cannot be started.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ApiError {
+    /// `restapi.listen` cannot be read, resolved or bound.
+    #[error("{0}")]
+    Listen(String),
+    /// Certificate, key, CA or ciphers cannot be used.
+    #[error("{0}")]
+    Tls(String),
+    /// The server itself failed.
+    #[error("REST API: {0}")]
+    Server(String),
+}
+
+#[cfg(test)]
+#[path = "../../tests/api/fixture.rs"]
+mod fixture;

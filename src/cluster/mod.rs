@@ -2,17 +2,34 @@
 //!
 //! Readers survive garbage: what cannot be understood counts as absent, as in Patroni.
 
+mod conn_url;
+mod dynamic;
 mod failover;
 mod history;
+mod json;
+mod json_text;
 mod keys;
+mod load;
 mod member;
+mod member_json;
 mod node;
+mod questions;
+mod slot_name;
 mod status;
 mod sync;
+mod tags;
 
+pub use conn_url::conn_kwargs;
 pub use failover::Failover;
 pub use history::{History, HistoryLine};
+pub use json::compact as compact_json;
+mod schedule;
+mod view;
+
+pub use dynamic::{Modes, parse_bool, truthy};
+pub use json_text::json_text;
 pub use keys::Keys;
+pub use load::RawKey;
 pub use member::{
     Member, MemberData, MemberTags, PendingRestart, PendingRestartValue, PgState, Role, ScheduledRestartData,
 };
@@ -20,8 +37,11 @@ pub use node::{
     CallbackEvent, ControlData, ControlState, DataDir, NodeStatus, PeerStatus, Postmaster, Readiness,
     ReplicationConnection, ServerFacts, SlotPlan, StopMode, Upstream, WalReceiver,
 };
+pub use schedule::ScheduleTime;
+pub use slot_name::slot_name;
 pub use status::Status;
 pub use sync::SyncState;
+pub use view::{ClusterView, MemberView, Position, Positions, ScheduledSwitchover, host_and_port};
 
 use crate::types::{Lsn, MemberName, SystemId, Timeline};
 use serde::{Deserialize, Serialize};

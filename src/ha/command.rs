@@ -60,7 +60,9 @@ pub enum Command {
     PollPeers(Vec<(String, String)>),
 
     // --- server, short ---
-    /// Start a long job. [`Outcome::JobStarted`], or [`Outcome::Conflict`] when another one runs.
+    /// Start a long job. [`Outcome::JobStarted`], or [`Outcome::Conflict`] when another one runs. An immediate
+    /// [`Job::Stop`] never waits: it takes the place of whatever job runs, whose end is reported as
+    /// [`JobResult::Cancelled`]. (Where it is refused all the same, the rules cancel the job and ask again.)
     StartJob(Job),
     /// Cancel the running job if it still can be.
     CancelJob,
@@ -78,7 +80,8 @@ pub enum Command {
         /// Role from now on.
         role: Role,
     },
-    /// CHECKPOINT in the background, after a promotion. Does not count as a job. Outcome at once; it wakes a cycle when done.
+    /// CHECKPOINT in the background, after a promotion. Does not count as a job. Outcome at once; it wakes a cycle when
+    /// done. Asked for in each cycle until control data shows the timeline: one at a time is run.
     CheckpointAfterPromote,
     /// Resume WAL replay that was paused by a parameter shortage (14+).
     ResumeReplay,

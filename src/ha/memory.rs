@@ -1,10 +1,13 @@
 //! What one cycle remembers for the next.
 
-use super::{JobId, RequestId};
-use crate::cluster::{Cluster, ScheduledRestartData};
-use crate::types::{Mono, Timeline, Wall};
+use super::rewind::RewindState;
+use super::{Exit, JobId, JobResult, RequestId};
+use crate::cluster::{Cluster, Role, ScheduledRestartData};
+use crate::types::{Lsn, Mono, Timeline, Wall};
+use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The rules' state between cycles. Only `lease_until`, `scheduled_restart` and `bootstrapping` are read elsewhere.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -21,6 +24,49 @@ pub struct Memory {
     pub waiting: Vec<(JobId, RequestId)>,
     /// The timeline last seen on my server.
     pub last_timeline: Option<Timeline>,
+
+    /// The present job under the name that log lines give it.
+    pub action: Option<(JobId, String)>,
+    /// The previous cycle saw the cluster paused.
+    pub was_paused: bool,
+    /// A server that runs was seen, or a script was told of one, by this process: it is no fresh start any more.
+    pub joined: bool,
+    /// What scripts are told once the server is up.
+    pub start_event: Option<StartEvent>,
+    /// The promotion of which scripts have been told.
+    pub announced_promotion: Option<JobId>,
+    /// Divergence from the leader, and the checkpoint after a promotion.
+    pub rewind: RewindState,
+    /// A start after a failure has been tried; the next cycle without a job looks at what came of it.
+    pub recovering: bool,
+    /// When crash recovery in single-user mode was tried in this outage.
+    pub crash_recovery: Option<Mono>,
+    /// A demotion under way.
+    pub demotion: Option<Demotion>,
+    /// The server was stopped for a switchover within the present pause: it may be rewound and started within it.
+    pub switched_over_in_pause: bool,
+    /// Patience of the present start, from a restart request.
+    pub start_timeout: Option<Duration>,
+    /// Starts that failed one after the other.
+    pub failed_starts: u32,
+    /// Not before this moment is a failed start tried again.
+    pub start_not_before: Option<Mono>,
+    /// The pre_promote script failed: the key must be given up.
+    pub pre_promote_failed: bool,
+    /// No part in the race until then, after a failed pre_promote script.
+    pub no_race_until: Option<Mono>,
+    /// The bootstrap failed: the data directory is being moved aside.
+    pub bootstrap_failed: bool,
+    /// post_bootstrap went well: the keys must be written still.
+    pub post_bootstrap_done: bool,
+    /// A rewind failed and a setting says that the data directory must go.
+    pub remove_data: bool,
+    /// Physical slots last seen on my server (name, restart_lsn, active).
+    pub slots: Vec<(String, Option<Lsn>, bool)>,
+    /// Slots of members, and when the member was last there (leader only).
+    pub retain_slots: IndexMap<String, Mono>,
+    /// The process ends: how far the stop of the server is.
+    pub process_end: Option<ProcessEnd>,
 }
 
 /// A restart for later (HA-35).
@@ -30,4 +76,83 @@ pub struct ScheduledRestart {
     pub at: Wall,
     /// As shown in the member key.
     pub data: ScheduledRestartData,
+}
+
+/// What scripts are told once the server is up (CB-04: a change of role takes the place of start and restart).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum StartEvent {
+    /// `on_start`.
+    Start,
+    /// `on_restart`.
+    Restart,
+    /// `on_role_change`, as soon as the start is over, whether it went well or not.
+    RoleChange(Role),
+}
+
+/// How a primary is taken out of service (ha-rules 7).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum DemoteMode {
+    /// The store is silent: fast stop, key left alone, then read-only without upstream.
+    Offline,
+    /// A failover was asked for: checkpoint, fast stop, key released with its position.
+    Graceful,
+    /// Unfit to lead: immediate stop, key released.
+    Immediate,
+    /// The lock is lost: immediate stop, key untouched.
+    ImmediateNolock,
+}
+
+impl DemoteMode {
+    /// The name in log lines.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Offline => "offline",
+            Self::Graceful => "graceful",
+            Self::Immediate => "immediate",
+            Self::ImmediateNolock => "immediate-nolock",
+        }
+    }
+
+    /// Whether the server is stopped without a shutdown checkpoint.
+    #[must_use]
+    pub fn is_immediate(self) -> bool {
+        matches!(self, Self::Immediate | Self::ImmediateNolock)
+    }
+
+    /// Whether the leader key is released by this demotion (and renewed until then).
+    #[must_use]
+    pub fn releases(self) -> bool {
+        matches!(self, Self::Graceful | Self::Immediate)
+    }
+}
+
+/// A demotion under way: stop, release, wait for a new leader, start as standby.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Demotion {
+    /// How.
+    pub mode: DemoteMode,
+    /// The stop, once it runs.
+    pub stop: Option<JobId>,
+    /// How it ended.
+    pub stopped: Option<JobResult>,
+    /// Role before, for `on_stop`.
+    pub role: Role,
+    /// The leader key has been given up.
+    pub released: bool,
+    /// Until when a new leader is waited for, once the server is down and the key released.
+    pub wait_until: Option<Mono>,
+}
+
+/// The end of the process: how far the stop of the server is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ProcessEnd {
+    /// How the process must end.
+    pub exit: Exit,
+    /// The stop, once it runs.
+    pub stop: Option<JobId>,
+    /// How it ended.
+    pub stopped: Option<JobResult>,
+    /// The leader key has been given up.
+    pub released: bool,
 }

@@ -5,9 +5,16 @@
 //! returns [`Round::Need`].
 
 pub mod command;
+mod cycle;
+pub mod facts;
 pub mod memory;
 pub mod request;
+pub mod rewind;
 pub mod rule;
+mod rules;
+pub mod sentence;
+pub mod tags;
+pub mod upstream;
 pub mod view;
 
 pub use command::{Command, Job, JobEnd, JobId, JobKind, JobPhase, JobReport, JobResult, Outcome};
@@ -21,6 +28,17 @@ use std::time::Duration;
 
 /// More rounds than this in one cycle is a bug: it is counted and the cycle ends.
 pub const MAX_ROUNDS: usize = 8;
+
+/// Decides what to do next. Deterministic: the same view gives the same round.
+#[must_use]
+pub fn decide(view: &View) -> Round {
+    rules::walk(view)
+}
+
+/// The stages of a cycle in their order of precedence: name and what they do.
+pub fn precedence() -> impl Iterator<Item = (&'static str, &'static str)> {
+    rules::precedence()
+}
 
 /// What a cycle needs or came to.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -2,6 +2,49 @@
 //!
 //! Verbs here are single steps with a deadline; the supervisor (`actors/postgres_supervisor.rs`) strings them into jobs.
 
+pub mod archive;
+pub mod bootstrap;
+pub mod callbacks;
+pub mod conf_file;
+pub mod config_files;
+pub mod config_writer;
+pub mod connection;
+pub mod conninfo;
+mod control;
+pub mod controldata;
+pub mod create_replica;
+pub mod data_dir;
+pub mod files;
+pub mod guc;
+pub mod hba;
+pub mod history;
+mod launch;
+pub mod parameters;
+pub mod passfile;
+pub mod pgpass;
+pub mod postmaster;
+mod process_tree;
+pub mod program;
+pub mod readiness;
+pub mod recovery;
+pub mod recovery_check;
+pub mod replication;
+pub mod rewind;
+mod server;
+pub mod single_user;
+pub mod slots;
+pub mod sql_error;
+pub mod status;
+#[cfg(test)]
+mod test_settings;
+pub mod tls;
+pub mod users;
+pub mod values;
+pub mod waldump;
+pub mod wire;
+
+pub use server::{CustomBootstrap, Server, add_user};
+
 use crate::cluster::{
     CallbackEvent, History, NodeStatus, PendingRestart, Postmaster, Readiness, Role, ServerFacts, SlotPlan, StopMode,
     Upstream,

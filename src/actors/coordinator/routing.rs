@@ -1,0 +1,108 @@
+//! Which actor carries out a command, how long it may take, and what silence means.
+
+use crate::cluster::PeerStatus;
+use crate::config::Global;
+use crate::ha::{Command, Outcome};
+use std::time::Duration;
+
+/// Who carries out a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Route {
+    Store,
+    Peers,
+    Server,
+    Slots,
+    Callbacks,
+    Watchdog,
+}
+
+/// What a peer gets to answer, plus a little for the way through two actors.
+const PEER_BUDGET: Duration = Duration::from_millis(2_200);
+/// A short step on the server: a statement (3 s to connect, 2 s to run) or a few files.
+const STEP_BUDGET: Duration = Duration::from_secs(6);
+/// A question that takes more than one connection, or a program.
+const LONG_STEP_BUDGET: Duration = Duration::from_secs(12);
+/// What is only handed over.
+const NOTICE_BUDGET: Duration = Duration::from_secs(2);
+
+/// The actor that owns what the command touches.
+pub(super) fn route(command: &Command) -> Route {
+    match command {
+        Command::ReloadCluster
+        | Command::TouchMember(_)
+        | Command::AcquireLeader
+        | Command::RenewLeader
+        | Command::WriteStatus(_)
+        | Command::ReleaseLeader { .. }
+        | Command::Initialize { .. }
+        | Command::CancelInitialize
+        | Command::WriteConfig { .. }
+        | Command::WriteFailover { .. }
+        | Command::WriteHistory(_) => Route::Store,
+        Command::PollPeers(_) => Route::Peers,
+        Command::StartJob(_)
+        | Command::CancelJob
+        | Command::SetRole(_)
+        | Command::CheckRecovery { .. }
+        | Command::ReloadRecovery { .. }
+        | Command::CheckpointAfterPromote
+        | Command::ResumeReplay
+        | Command::QueryOwnTimeline
+        | Command::QueryLeader(_)
+        | Command::QueryCheckpointEnd { .. }
+        | Command::ReadHistory(_) => Route::Server,
+        Command::SyncSlots(_) => Route::Slots,
+        Command::Callback { .. } => Route::Callbacks,
+        Command::WatchdogActivate | Command::WatchdogKeepalive | Command::WatchdogDisable => Route::Watchdog,
+    }
+}
+
+/// How long a command may take (DCS-09): reads and lock operations of the store have the whole `retry_timeout`, other
+/// writes one try of it.
+pub(super) fn budget(command: &Command, global: &Global) -> Duration {
+    match command {
+        Command::ReloadCluster | Command::AcquireLeader | Command::RenewLeader | Command::Initialize { .. } => {
+            global.retry_timeout
+        }
+        Command::TouchMember(_)
+        | Command::WriteStatus(_)
+        | Command::ReleaseLeader { .. }
+        | Command::CancelInitialize
+        | Command::WriteConfig { .. }
+        | Command::WriteFailover { .. }
+        | Command::WriteHistory(_) => one_try(global),
+        Command::PollPeers(_) => PEER_BUDGET,
+        Command::QueryLeader(_) | Command::QueryCheckpointEnd { .. } => LONG_STEP_BUDGET,
+        Command::StartJob(_)
+        | Command::CancelJob
+        | Command::SetRole(_)
+        | Command::CheckRecovery { .. }
+        | Command::ReloadRecovery { .. }
+        | Command::CheckpointAfterPromote
+        | Command::ResumeReplay
+        | Command::QueryOwnTimeline
+        | Command::ReadHistory(_)
+        | Command::SyncSlots(_) => STEP_BUDGET,
+        Command::Callback { .. }
+        | Command::WatchdogActivate
+        | Command::WatchdogKeepalive
+        | Command::WatchdogDisable => NOTICE_BUDGET,
+    }
+}
+
+/// The budget of a store write that is tried once.
+pub(super) fn one_try(global: &Global) -> Duration {
+    (global.retry_timeout / 3).max(Duration::from_secs(1))
+}
+
+/// The outcome of a command that was not answered: a write to the store may have been done.
+pub(super) fn silence(command: &Command) -> Outcome {
+    match command {
+        Command::ReloadCluster => Outcome::Unreachable("no answer from the store in time".to_owned()),
+        Command::PollPeers(asked) => {
+            Outcome::Peers(asked.iter().map(|(name, _)| PeerStatus::unreachable(name)).collect())
+        }
+        _ if route(command) == Route::Store => Outcome::Unknown("no answer from the store in time".to_owned()),
+        _ => Outcome::Failed("no answer in time".to_owned()),
+    }
+}

@@ -1,0 +1,441 @@
+//! A PostgreSQL for tests of the actors: it does what its script says and writes down what was asked of it.
+
+use crate::cluster::{
+    CallbackEvent, ControlData, ControlState, DataDir, History, NodeStatus, PendingRestart, Postmaster, Readiness,
+    Role, ServerFacts, SlotPlan, StopMode, Upstream,
+};
+use crate::config::Settings;
+use crate::postgres::{Cancel, LeaderPoint, PgError, PostgresControl, RewindEnd, ShutdownPoint, StartAs};
+use crate::types::{Lsn, Mono, PgVersion, Timeline};
+use async_trait::async_trait;
+use std::cell::{Cell, RefCell};
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::time::sleep;
+
+/// The script and what came of it.
+pub(super) struct ScriptedPostgres {
+    pub calls: RefCell<Vec<String>>,
+    pub data: Cell<bool>,
+    pub standby: Cell<bool>,
+    pub control: Cell<ControlState>,
+    pub look_hangs: Cell<bool>,
+    pub ready_after: Cell<Duration>,
+    pub dies_at_start: Cell<bool>,
+    /// From the shutdown checkpoint to the end of the postmaster; `None`: a fast stop does nothing.
+    pub fast_stop_takes: Cell<Option<Duration>>,
+    pub immediate_works: Cell<bool>,
+    pub copy_takes: Cell<Duration>,
+    pub copy_fails: Cell<bool>,
+    pub promote_takes: Cell<Duration>,
+    pub pre_promote: RefCell<Result<Duration, PgError>>,
+    pub status: RefCell<Result<NodeStatus, PgError>>,
+    pub status_takes: Cell<Duration>,
+    pub slots_take: Cell<Duration>,
+    pub config_changed: Cell<bool>,
+    alive: watch::Sender<Option<Postmaster>>,
+    ready_at: Cell<tokio::time::Instant>,
+    next_pid: Cell<i32>,
+}
+
+impl ScriptedPostgres {
+    #[allow(clippy::disallowed_methods)]
+    pub fn new() -> Rc<Self> {
+        Rc::new(Self {
+            calls: RefCell::default(),
+            data: Cell::new(true),
+            standby: Cell::new(false),
+            control: Cell::new(ControlState::ShutDown),
+            look_hangs: Cell::new(false),
+            ready_after: Cell::new(Duration::from_millis(100)),
+            dies_at_start: Cell::new(false),
+            fast_stop_takes: Cell::new(Some(Duration::from_millis(500))),
+            immediate_works: Cell::new(true),
+            copy_takes: Cell::new(Duration::from_secs(60)),
+            copy_fails: Cell::new(false),
+            promote_takes: Cell::new(Duration::from_millis(300)),
+            pre_promote: RefCell::new(Ok(Duration::ZERO)),
+            status: RefCell::new(Ok(NodeStatus::default())),
+            status_takes: Cell::new(Duration::from_millis(5)),
+            slots_take: Cell::new(Duration::from_millis(5)),
+            config_changed: Cell::new(true),
+            alive: watch::channel(None).0,
+            ready_at: Cell::new(tokio::time::Instant::now()),
+            next_pid: Cell::new(100),
+        })
+    }
+
+    fn note(&self, call: impl Into<String>) {
+        self.calls.borrow_mut().push(call.into());
+    }
+
+    pub fn called(&self) -> Vec<String> {
+        self.calls.borrow().clone()
+    }
+
+    pub fn was_called(&self, call: &str) -> bool {
+        self.calls.borrow().iter().any(|c| c == call)
+    }
+
+    /// A server that runs already when the agent starts.
+    #[allow(clippy::disallowed_methods)]
+    pub fn run(&self) {
+        let pid = self.next_pid.get();
+        self.next_pid.set(pid + 1);
+        self.control.set(if self.standby.get() { ControlState::InArchiveRecovery } else { ControlState::InProduction });
+        self.ready_at.set(tokio::time::Instant::now() + self.ready_after.get());
+        self.alive.send_replace(Some(Postmaster { pid, start_ticks: 1 }));
+    }
+
+    /// kill -9.
+    pub fn kill(&self) {
+        self.alive.send_replace(None);
+    }
+
+    pub fn is_alive(&self) -> bool {
+        self.alive.borrow().is_some()
+    }
+
+    fn die_after(&self, delay: Duration) {
+        let alive = self.alive.clone();
+        actix::spawn(async move {
+            sleep(delay).await;
+            alive.send_replace(None);
+        });
+    }
+}
+
+#[async_trait(?Send)]
+#[allow(clippy::disallowed_methods)]
+impl PostgresControl for ScriptedPostgres {
+    fn configure(&self, _: Arc<Settings>) {
+        self.note("configure");
+    }
+
+    async fn look(&self) -> ServerFacts {
+        if self.look_hangs.get() {
+            std::future::pending::<()>().await;
+        }
+        let control = ControlData {
+            system_id: None,
+            state: self.control.get(),
+            checkpoint_lsn: Lsn(1000),
+            redo_lsn: Lsn(1000),
+            timeline: Timeline(1),
+            min_recovery_lsn: Lsn(0),
+            min_recovery_timeline: Timeline(0),
+            checksums: true,
+            wal_log_hints: true,
+            lines: Vec::new(),
+        };
+        ServerFacts {
+            at: Mono::default(),
+            data_dir: if self.data.get() { DataDir::Present(Some(PgVersion(150_000))) } else { DataDir::Empty },
+            postmaster: *self.alive.borrow(),
+            control: self.data.get().then_some(control),
+            recovery_files: self.standby.get(),
+            backup_label: false,
+        }
+    }
+
+    async fn exited(&self, postmaster: Postmaster) {
+        let mut alive = self.alive.subscribe();
+        alive.wait_for(|now| *now != Some(postmaster)).await.unwrap();
+    }
+
+    async fn status(&self) -> Result<NodeStatus, PgError> {
+        self.note("status");
+        sleep(self.status_takes.get()).await;
+        self.status.borrow().clone()
+    }
+
+    async fn readiness(&self) -> Readiness {
+        match (self.is_alive(), tokio::time::Instant::now() >= self.ready_at.get()) {
+            (false, _) => Readiness::NoResponse,
+            (true, true) => Readiness::Accepting,
+            (true, false) => Readiness::Rejecting,
+        }
+    }
+
+    async fn write_config(&self, start: &StartAs) -> Result<(), PgError> {
+        let standby = matches!(start, StartAs::Standby { .. });
+        self.note(if standby { "write_config standby" } else { "write_config primary" });
+        self.standby.set(standby);
+        Ok(())
+    }
+
+    async fn rewrite_config(&self) -> Result<bool, PgError> {
+        self.note("rewrite_config");
+        Ok(self.config_changed.get())
+    }
+
+    async fn reload(&self) -> Result<(), PgError> {
+        self.note("reload");
+        Ok(())
+    }
+
+    async fn pending_restart(&self) -> Result<PendingRestart, PgError> {
+        self.note("pending_restart");
+        Ok(PendingRestart::new())
+    }
+
+    async fn launch(&self, _: &StartAs) -> Result<Postmaster, PgError> {
+        self.note("launch");
+        self.run();
+        let postmaster = (*self.alive.borrow()).unwrap();
+        if self.dies_at_start.get() {
+            self.die_after(Duration::from_millis(50));
+        }
+        Ok(postmaster)
+    }
+
+    async fn signal_stop(&self, _: Postmaster, mode: StopMode) -> Result<(), PgError> {
+        self.note(format!("signal {mode:?}"));
+        match mode {
+            StopMode::Fast => {
+                if let Some(takes) = self.fast_stop_takes.get() {
+                    let end =
+                        if self.standby.get() { ControlState::ShutDownInRecovery } else { ControlState::ShutDown };
+                    self.control.set(end);
+                    self.die_after(takes);
+                }
+            }
+            StopMode::Immediate if self.immediate_works.get() => self.die_after(Duration::from_millis(50)),
+            StopMode::Immediate => {}
+        }
+        Ok(())
+    }
+
+    async fn kill_all(&self, _: Postmaster, _: Duration) -> Result<(), PgError> {
+        self.note("kill_all");
+        self.kill();
+        Ok(())
+    }
+
+    async fn no_clients(&self, _: Postmaster) -> bool {
+        true
+    }
+
+    async fn shutdown_point(&self) -> Option<ShutdownPoint> {
+        (self.control.get() == ControlState::ShutDown)
+            .then_some(ShutdownPoint { checkpoint: Lsn(1000), release: Lsn(960) })
+    }
+
+    async fn checkpoint(&self, _: Duration) -> Result<(), PgError> {
+        self.note("checkpoint");
+        Ok(())
+    }
+
+    async fn promote(&self) -> Result<(), PgError> {
+        self.note("promote");
+        sleep(self.promote_takes.get()).await;
+        self.control.set(ControlState::InProduction);
+        self.standby.set(false);
+        Ok(())
+    }
+
+    async fn pre_promote(&self, mut cancel: Cancel) -> Result<(), PgError> {
+        let script = self.pre_promote.borrow().clone();
+        let takes = script?;
+        tokio::select! {
+            biased;
+            _ = cancel.wait_for(|raised| *raised) => Err(PgError::Cancelled),
+            () = sleep(takes) => Ok(()),
+        }
+    }
+
+    async fn before_stop(&self) {
+        self.note("before_stop");
+    }
+
+    async fn check_recovery(&self, _: Option<&Upstream>) -> Result<(bool, bool), PgError> {
+        Ok((true, false))
+    }
+
+    async fn resume_replay(&self) -> Result<(), PgError> {
+        std::future::pending().await
+    }
+
+    async fn initdb(&self, _: Cancel) -> Result<(), PgError> {
+        self.note("initdb");
+        self.data.set(true);
+        Ok(())
+    }
+
+    async fn custom_bootstrap(&self, _: Cancel) -> Result<StartAs, PgError> {
+        Err(PgError::Program("no method".to_owned()))
+    }
+
+    async fn post_bootstrap(&self, _: Cancel) -> Result<(), PgError> {
+        self.note("post_bootstrap");
+        Ok(())
+    }
+
+    async fn create_replica(&self, _: Option<&Upstream>, _: bool, mut cancel: Cancel) -> Result<(), PgError> {
+        self.note("create_replica");
+        self.data.set(true);
+        tokio::select! {
+            biased;
+            _ = cancel.wait_for(|raised| *raised) => Err(PgError::Cancelled),
+            () = sleep(self.copy_takes.get()) => {
+                if self.copy_fails.get() { Err(PgError::Program("exited with code=1".to_owned())) } else { Ok(()) }
+            }
+        }
+    }
+
+    async fn rewind(&self, _: &Upstream, _: Cancel) -> RewindEnd {
+        assert!(!self.is_alive(), "pg_rewind on a running server");
+        self.note("rewind");
+        RewindEnd::Done
+    }
+
+    async fn crash_recovery(&self, _: Cancel) -> Result<(), PgError> {
+        assert!(!self.is_alive(), "single-user mode beside a running server");
+        self.note("crash_recovery");
+        self.control.set(ControlState::ShutDown);
+        Ok(())
+    }
+
+    async fn pg_rewind_works(&self) -> bool {
+        true
+    }
+
+    async fn remove_data(&self) -> Result<(), PgError> {
+        assert!(!self.is_alive(), "data of a running server removed");
+        self.note("remove_data");
+        self.data.set(false);
+        Ok(())
+    }
+
+    async fn move_data_aside(&self) -> Result<PathBuf, PgError> {
+        assert!(!self.is_alive(), "data of a running server moved");
+        self.note("move_data_aside");
+        self.data.set(false);
+        Ok(PathBuf::from("/data.failed"))
+    }
+
+    async fn own_timeline(&self) -> Result<Timeline, PgError> {
+        Err(PgError::NoConnection("connection refused".to_owned()))
+    }
+
+    async fn leader_point(&self, _: &Upstream) -> Result<LeaderPoint, PgError> {
+        Err(PgError::Sql("no such thing".to_owned()))
+    }
+
+    async fn record_end(&self, _: Timeline, lsn: Lsn) -> Result<Lsn, PgError> {
+        Ok(Lsn(lsn.0 + 120))
+    }
+
+    async fn history(&self, _: Timeline) -> Result<History, PgError> {
+        Ok(History::default())
+    }
+
+    async fn sync_slots(&self, plan: &SlotPlan) -> Result<Vec<(String, Option<Lsn>, bool)>, PgError> {
+        self.note("sync_slots");
+        sleep(self.slots_take.get()).await;
+        Ok(plan.physical.iter().map(|(name, lsn)| (name.clone(), *lsn, false)).collect())
+    }
+
+    fn callback(&self, event: CallbackEvent, role: Role) {
+        self.note(format!("callback {event:?} {role}"));
+    }
+}
+
+/// Settings with every default that the actors read.
+pub(super) fn settings(change: impl FnOnce(&mut Settings)) -> Arc<Settings> {
+    use crate::config::settings::{
+        Ctl, Etcd3, Log, PgUser, Postgresql, RestApi, Store, VerifyClient, Watchdog, WatchdogMode,
+    };
+    let mut settings = Settings {
+        scope: "test".to_owned(),
+        namespace: "service".to_owned(),
+        name: "a".to_owned(),
+        global: crate::config::Global::default(),
+        restapi: RestApi {
+            listen: "127.0.0.1:8008".to_owned(),
+            connect_address: "127.0.0.1:8008".to_owned(),
+            authentication: None,
+            certfile: None,
+            keyfile: None,
+            keyfile_password: None,
+            cafile: None,
+            ciphers: None,
+            verify_client: VerifyClient::None,
+            allowlist: None,
+            allowlist_include_members: false,
+            http_extra_headers: indexmap::IndexMap::new(),
+            https_extra_headers: indexmap::IndexMap::new(),
+            request_queue_size: 5,
+            server_tokens: "Minimal".to_owned(),
+        },
+        ctl: Ctl::default(),
+        store: Store::Etcd3(Etcd3 {
+            hosts: Vec::new(),
+            https: false,
+            use_proxies: false,
+            srv: None,
+            srv_suffix: None,
+            cacert: None,
+            cert: None,
+            key: None,
+            authentication: None,
+        }),
+        bootstrap: Some(crate::config::settings::Bootstrap::default()),
+        postgresql: Postgresql {
+            listen_addresses: "127.0.0.1".to_owned(),
+            port: 5432,
+            connect_address: "127.0.0.1:5432".to_owned(),
+            proxy_address: None,
+            data_dir: PathBuf::from("/data"),
+            config_dir: PathBuf::from("/data"),
+            bin_dir: None,
+            bin_name: indexmap::IndexMap::new(),
+            pgpass: None,
+            database: "postgres".to_owned(),
+            superuser: PgUser::default(),
+            replication: PgUser::default(),
+            rewind: None,
+            parameters: indexmap::IndexMap::new(),
+            pg_hba: None,
+            pg_ident: None,
+            custom_conf: None,
+            recovery_conf: indexmap::IndexMap::new(),
+            callbacks: indexmap::IndexMap::new(),
+            create_replica_methods: Vec::new(),
+            basebackup: Vec::new(),
+            pg_ctl_timeout: Duration::from_secs(60),
+            use_unix_socket: false,
+            use_unix_socket_repl: false,
+            before_stop: None,
+            pre_promote: None,
+            krbsrvname: None,
+        },
+        tags: serde_json::Map::new(),
+        watchdog: Watchdog {
+            mode: WatchdogMode::Off,
+            device: PathBuf::from("/dev/watchdog"),
+            driver: "default".to_owned(),
+            safety_margin: 5,
+        },
+        log: Log {
+            json: false,
+            level: "INFO".to_owned(),
+            traceback_level: "ERROR".to_owned(),
+            format: serde_json::Value::Null,
+            dateformat: None,
+            static_fields: serde_json::Map::new(),
+            max_queue_size: 1000,
+            dir: None,
+            file_num: 4,
+            file_size: 25_000_000,
+            mode: None,
+            loggers: indexmap::IndexMap::new(),
+            deduplicate_heartbeat_logs: false,
+        },
+    };
+    change(&mut settings);
+    Arc::new(settings)
+}

@@ -1,0 +1,107 @@
+//! Who could take over from me (ha-rules 9.2, step-down check).
+
+use crate::cluster::{Cluster, Failover, Member, PeerStatus};
+use crate::ha::cycle::{Cycle, Stop};
+use crate::ha::{Command, Outcome, tags};
+use crate::types::Lsn;
+
+/// `failover`, `switchover` or `manual failover`: what the failover key asks for.
+pub(super) fn action_name(cluster: &Cluster) -> &'static str {
+    match &cluster.failover {
+        Some(key) if !key.is_empty() => match named(key.leader.as_deref()) {
+            Some(_) => "switchover",
+            None => "manual failover",
+        },
+        _ => "failover",
+    }
+}
+
+/// The failover key, when it asks for something.
+pub(super) fn request(cluster: &Cluster) -> Option<&Failover> {
+    cluster.failover.as_ref().filter(|key| !key.is_empty())
+}
+
+/// A name that is given and not empty.
+pub(super) fn named(name: Option<&str>) -> Option<&str> {
+    name.filter(|n| !n.is_empty())
+}
+
+/// Asks members for their status; the answers come in the order of the members.
+pub(super) fn poll(cycle: &mut Cycle<'_>, members: &[Member]) -> Result<Vec<PeerStatus>, Stop> {
+    if members.is_empty() {
+        return Ok(Vec::new());
+    }
+    let url = |m: &Member| m.data.api_url.clone().unwrap_or_default();
+    let asked: Vec<_> = members.iter().map(|m| (m.name.as_str().to_owned(), url(m))).collect();
+    let answers = match cycle.ask(Command::PollPeers(asked))? {
+        Outcome::Peers(answers) => answers,
+        _ => Vec::new(),
+    };
+    let answer = |m: &Member| answers.iter().find(|p| m.name == p.name.as_str()).cloned();
+    Ok(members.iter().map(|m| answer(m).unwrap_or_else(|| PeerStatus::unreachable(m.name.as_str()))).collect())
+}
+
+/// Why this member cannot take over, if so.
+pub(super) fn limitation(peer: &PeerStatus) -> Option<&'static str> {
+    if !peer.reachable {
+        Some("not reachable")
+    } else if tags::nofailover(&peer.tags) {
+        Some("not allowed to promote")
+    } else if peer.watchdog_failed {
+        Some("not watchdog capable")
+    } else {
+        None
+    }
+}
+
+/// Whether this position is too far behind the one that the leader published last.
+pub(super) fn is_lagging(cycle: &Cycle<'_>, position: Lsn) -> bool {
+    let last = cycle.cluster.status.optime.unwrap_or_default();
+    last.ahead_of(position) > cycle.view.global.maximum_lag_on_failover
+}
+
+/// Whether somebody else could lead. With `reached` a member must have received this position; otherwise it must not
+/// lag. `but_candidate` leaves the candidate of the failover key out; otherwise a candidate is the only one looked at.
+/// (Synchronous modes narrow the list here.)
+pub(super) fn exists(cycle: &mut Cycle<'_>, reached: Option<Lsn>, but_candidate: bool) -> Result<bool, Stop> {
+    let action = action_name(&cycle.cluster);
+    let key = request(&cycle.cluster);
+    let candidate = key.and_then(|k| named(k.candidate.as_deref()));
+    let eligible = |m: &&Member| {
+        let wanted =
+            if but_candidate { candidate.is_none_or(|c| m.name != c) } else { candidate.is_none_or(|c| m.name == c) };
+        m.name != cycle.view.me.name.as_str()
+            && !tags::nofailover(&m.data.tags)
+            && named(m.data.api_url.as_deref()).is_some()
+            && wanted
+    };
+    let members: Vec<Member> = cycle.cluster.members.iter().filter(eligible).cloned().collect();
+    if members.is_empty() {
+        cycle.warn(format!("{action}: candidates list is empty"));
+    }
+    let mut found = false;
+    for peer in poll(cycle, &members)? {
+        found |= may_take_over(cycle, &peer, reached);
+    }
+    Ok(found)
+}
+
+fn may_take_over(cycle: &mut Cycle<'_>, peer: &PeerStatus, reached: Option<Lsn>) -> bool {
+    let name = &peer.name;
+    if let Some(reason) = limitation(peer) {
+        cycle.info(format!("Member {name} is {reason}"));
+        return false;
+    }
+    let behind = reached.map_or_else(|| is_lagging(cycle, peer.position), |lsn| peer.position < lsn);
+    if behind {
+        cycle.info(format!("Member {name} exceeds maximum replication lag"));
+        return false;
+    }
+    let timeline = peer.timeline.unwrap_or_default();
+    let current = cycle.facts.cluster_timeline;
+    if cycle.view.global.check_timeline && (timeline.0 == 0 || timeline < current) {
+        cycle.info(format!("Timeline {timeline} of member {name} is behind the cluster timeline {current}"));
+        return false;
+    }
+    true
+}

@@ -1,0 +1,115 @@
+//! Manual failover and switchover (ha-rules 9).
+
+use super::{candidates, demote, race, restart};
+use crate::cluster::{Failover, Member};
+use crate::ha::cycle::{Cycle, Maybe, Stop};
+use crate::ha::memory::DemoteMode;
+use crate::ha::{Command, Rule};
+
+/// The leader's part (9.2), after its lock was renewed: begins a demotion, or clears a request that cannot be met.
+pub(super) fn from_leader(cycle: &mut Cycle<'_>) -> Maybe {
+    let Some(key) = candidates::request(&cycle.cluster).cloned() else { return Ok(None) };
+    if cycle.facts.paused && !cycle.facts.is_primary {
+        return Ok(None);
+    }
+    let action = candidates::action_name(&cycle.cluster);
+    let bare = action.strip_prefix("manual ").unwrap_or(action);
+    if let Some(at) = key.scheduled_at {
+        let text = key.scheduled_text.clone();
+        match restart::due(cycle, bare, at, text.as_deref()) {
+            restart::Due::Now => {}
+            restart::Due::Later => return Ok(None),
+            restart::Due::Stale => {
+                clear(cycle, &key);
+                return Ok(None);
+            }
+        }
+    }
+    if begin(cycle, &key, action, bare)? {
+        return Ok(Some(Rule::DemotingFor(action.to_owned())));
+    }
+    cycle.info("Cleaning up failover key");
+    clear(cycle, &key);
+    Ok(None)
+}
+
+fn begin(cycle: &mut Cycle<'_>, key: &Failover, action: &str, bare: &str) -> Result<bool, Stop> {
+    let me = cycle.me();
+    let title = title(action);
+    let candidate = candidates::named(key.candidate.as_deref());
+    if let Some(leader) = candidates::named(key.leader.as_deref()).filter(|leader| *leader != me) {
+        cycle.warn(format!("{action}: leader name does not match: {leader} != {me}"));
+    } else if candidate == Some(me) {
+        cycle.warn(format!("{action}: I am already the leader, no need to {bare}"));
+    } else if candidate.is_none() && cycle.facts.paused {
+        cycle.warn(format!("{title} is possible only to a specific candidate in a paused state"));
+    } else if candidates::exists(cycle, None, false)? {
+        demote::begin(cycle, DemoteMode::Graceful)?;
+        return Ok(true);
+    } else {
+        cycle.warn(format!("{action}: no healthy members found, {bare} is not possible"));
+    }
+    Ok(false)
+}
+
+/// Each word with a capital.
+fn title(action: &str) -> String {
+    let capital = |word: &str| {
+        let mut letters = word.chars();
+        letters.next().map_or(String::new(), |first| first.to_uppercase().chain(letters).collect())
+    };
+    action.split(' ').map(capital).collect::<Vec<String>>().join(" ")
+}
+
+fn clear(cycle: &mut Cycle<'_>, key: &Failover) {
+    cycle.tail(Command::WriteFailover { leader: None, candidate: None, expect: Some(key.revision) });
+}
+
+/// Everybody's part once the leader has stepped down (9.3). `None`: the request was void, go on as without one.
+pub(super) fn without_leader(cycle: &mut Cycle<'_>, key: &Failover) -> Result<Option<bool>, Stop> {
+    let me = cycle.me();
+    let action = candidates::action_name(&cycle.cluster);
+    if let Some(candidate) = candidates::named(key.candidate.as_deref()) {
+        if candidate == me {
+            return Ok(Some(true));
+        }
+        let member = cycle.cluster.member(candidate).cloned();
+        if cycle.facts.paused {
+            if member.is_none() && cycle.facts.is_primary {
+                cycle.warn(format!("{action}: removing failover key because failover candidate is not running"));
+                clear(cycle, key);
+                return Ok(None);
+            }
+            return Ok(Some(false));
+        }
+        if let Some(member) = member
+            && candidate_takes_over(cycle, &member, action)?
+        {
+            return Ok(Some(false));
+        }
+    } else if cycle.facts.paused {
+        return Ok(Some(false));
+    }
+    let leader = candidates::named(key.leader.as_deref());
+    if leader == Some(me) {
+        let unhealthy_candidate = candidates::named(key.candidate.as_deref()).is_some();
+        return Ok(Some(!candidates::exists(cycle, None, unhealthy_candidate)?));
+    }
+    let others: Vec<Member> =
+        cycle.cluster.members.iter().filter(|m| leader.is_none_or(|l| m.name != l)).cloned().collect();
+    race::outranks_all(cycle, &others, false, None).map(Some)
+}
+
+fn candidate_takes_over(cycle: &mut Cycle<'_>, member: &Member, action: &str) -> Result<bool, Stop> {
+    let me = cycle.me();
+    for peer in candidates::poll(cycle, std::slice::from_ref(member))? {
+        match candidates::limitation(&peer) {
+            None => {
+                cycle.info(format!("{action}: to {}, i am {me}", peer.name));
+                return Ok(true);
+            }
+            Some(reason) => cycle.warn(format!("{action}: member {} is {reason}", peer.name)),
+        }
+    }
+    Ok(false)
+}

@@ -1,0 +1,119 @@
+//! The lock is mine (ha-rules 6 and 10).
+
+use super::{candidates, demote, failover, history, slots};
+use crate::cluster::Role;
+use crate::ha::cycle::{Cycle, Lease, Maybe, Step};
+use crate::ha::memory::DemoteMode;
+use crate::ha::rewind::RewindState;
+use crate::ha::{Command, Job, Level, Rule};
+
+/// The lock is mine by the view.
+pub(super) fn rule(cycle: &mut Cycle<'_>) -> Maybe {
+    if !cycle.facts.has_lock {
+        return Ok(None);
+    }
+    cycle.info(format!("Lock owner: {0}; I am {0}", cycle.me()));
+    let chosen = candidates::request(&cycle.cluster).is_some_and(|k| k.candidate.as_deref() == Some(cycle.me()));
+    let waiting = cycle.facts.paused && !cycle.facts.is_primary;
+    if waiting && !chosen {
+        cycle.release(None)?;
+        return Ok(Some(Rule::ReleasedNotPrimary));
+    }
+    let Some(lease) = cycle.renew()? else { return lost(cycle).map(Some) };
+    upkeep(cycle);
+    slots::write_status_later(cycle);
+    if waiting && (cycle.view.status.is_none() || matches!(cycle.role, Role::Primary | Role::Promoted)) {
+        return Ok(Some(Rule::WaitingForPromotion));
+    }
+    if let Some(rule) = failover::from_leader(cycle)? {
+        return Ok(Some(rule));
+    }
+    enforce(cycle, lease, Rule::Leader, Rule::PromotedWithLock).map(Some)
+}
+
+fn lost(cycle: &mut Cycle<'_>) -> Step {
+    cycle.log(Level::Error, "failed to update leader lock");
+    if !cycle.facts.is_primary {
+        return Ok(Rule::LostLockNotPromoting);
+    }
+    if cycle.facts.paused {
+        return Ok(Rule::LostLockPaused);
+    }
+    demote::begin(cycle, DemoteMode::ImmediateNolock)?;
+    Ok(Rule::LostLockDemoted)
+}
+
+/// What the holder of a renewed lock writes when it is missing (HA-04, HA-05).
+pub(super) fn upkeep(cycle: &mut Cycle<'_>) {
+    if cycle.cluster.system_id().is_none()
+        && let Some(system_id) = cycle.facts.system_id
+    {
+        let create_only = cycle.cluster.initialize.is_none();
+        cycle.tail(Command::Initialize { system_id: Some(system_id), create_only });
+    }
+    let config = &cycle.view.me.dynamic_config;
+    if cycle.cluster.config.as_ref().is_none_or(|c| c.data.is_empty()) && !config.is_empty() {
+        cycle.tail(Command::WriteConfig { data: config.clone(), expect: None });
+    }
+}
+
+/// Makes sure that the holder of the lock is a primary (ha-rules 10). (Watchdog in required mode and the synchronous
+/// modes have their place here.)
+pub(super) fn enforce(cycle: &mut Cycle<'_>, _lease: Lease, message: Rule, promoted: Rule) -> Step {
+    if !cycle.facts.paused {
+        if cycle.memory.pre_promote_failed {
+            cycle.warn("Releasing the leader key voluntarily because the pre-promote script failed");
+            cycle.memory.pre_promote_failed = false;
+            cycle.memory.no_race_until = Some(cycle.view.now + cycle.view.global.ttl);
+            cycle.release(None)?;
+            return Ok(Rule::PromotionCancelled);
+        }
+        if !cycle.view.watchdog.active && cycle.view.watchdog.healthy {
+            cycle.tail(Command::WatchdogActivate);
+        }
+    }
+    if cycle.facts.is_primary {
+        let Some(status) = &cycle.view.status else { return Ok(Rule::ServerSilent) };
+        let timeline = status.timeline;
+        cycle.set_role(Role::Primary);
+        cycle.memory.last_timeline = None;
+        history::maintain(cycle, timeline)?;
+        checkpoint(cycle);
+        return Ok(message);
+    }
+    if cycle.role == Role::Promoted {
+        // The signal was given; recovery is not over yet.
+        return Ok(message);
+    }
+    promote(cycle, promoted)
+}
+
+fn promote(cycle: &mut Cycle<'_>, promoted: Rule) -> Step {
+    if cycle.view.status.is_none() || cycle.facts.starting {
+        // Who does not answer cannot be told to promote.
+        return Ok(Rule::ServerSilent);
+    }
+    let job = Job::Promote { wait: cycle.view.global.loop_wait };
+    let refused = cycle.start("promote", job)?.err();
+    if refused.is_none() {
+        cycle.memory.last_timeline = None;
+        cycle.memory.rewind = RewindState::Initial;
+        cycle.memory.recovering = false;
+    }
+    Ok(refused.unwrap_or(promoted))
+}
+
+/// After a promotion a checkpoint brings the new timeline into control data, which pg_rewind of others reads. It is
+/// asked for until control data shows it; the supervisor runs one at a time.
+fn checkpoint(cycle: &mut Cycle<'_>) {
+    if cycle.memory.rewind == RewindState::Checkpoint {
+        return;
+    }
+    let Some(status) = &cycle.view.status else { return };
+    let control = cycle.view.server.facts.control.as_ref().map(|c| c.timeline);
+    if status.control_timeline.or(control) == Some(status.timeline) {
+        cycle.memory.rewind = RewindState::Checkpoint;
+    } else {
+        cycle.tail(Command::CheckpointAfterPromote);
+    }
+}

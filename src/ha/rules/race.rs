@@ -1,0 +1,189 @@
+//! No leader: am I the healthiest (ha-rules 5 and 8)?
+
+use super::{candidates, failover, leader, replica};
+use crate::cluster::{Cluster, Member};
+use crate::ha::cycle::{Cycle, Lease, Maybe, Step, Stop};
+use crate::ha::{Command, Outcome, Rule, tags};
+use crate::types::Timeline;
+
+/// Nobody has the lock.
+pub(super) fn rule(cycle: &mut Cycle<'_>) -> Maybe {
+    if !cycle.facts.unlocked {
+        return Ok(None);
+    }
+    if !is_healthiest(cycle)? {
+        return stand_back(cycle).map(Some);
+    }
+    match cycle.acquire()? {
+        Some(lease) => won(cycle, lease).map(Some),
+        None => {
+            cycle.reload()?;
+            replica::follow(cycle, Rule::LostRaceDemoted, Rule::LostRaceFollowing).map(Some)
+        }
+    }
+}
+
+fn stand_back(cycle: &mut Cycle<'_>) -> Step {
+    let key = candidates::request(&cycle.cluster);
+    let chosen = key.is_some_and(|k| candidates::named(k.candidate.as_deref()).is_some());
+    // A new leader by choice need not be ahead of everybody, and a member that never leads may be ahead of all.
+    if chosen || cycle.facts.nofailover && !cycle.facts.paused {
+        cycle.memory.rewind.arm(cycle.facts.can_repair);
+    }
+    if cycle.facts.nofailover {
+        return replica::follow(cycle, Rule::NotAllowedDemoted, Rule::NotAllowedFollowing);
+    }
+    replica::follow(cycle, Rule::NotHealthiestDemoted, Rule::NotHealthiestFollowing)
+}
+
+fn won(cycle: &mut Cycle<'_>, lease: Lease) -> Step {
+    if let Some(key) = candidates::request(&cycle.cluster).cloned() {
+        let expect = Some(key.revision);
+        if cycle.facts.paused && key.leader.is_some() && key.candidate.is_some() {
+            cycle.info("Updating failover key after acquiring leader lock...");
+            cycle.tail(Command::WriteFailover { leader: None, candidate: key.candidate, expect });
+        } else {
+            cycle.info("Cleaning up failover key after acquiring leader lock...");
+            cycle.tail(Command::WriteFailover { leader: None, candidate: None, expect });
+        }
+    }
+    leader::enforce(cycle, lease, Rule::AcquiredLock, Rule::Promoted)
+}
+
+/// The questions of ha-rules 8 in their order.
+fn is_healthiest(cycle: &mut Cycle<'_>) -> Result<bool, Stop> {
+    if cycle.memory.no_race_until.is_some_and(|until| cycle.view.now < until) {
+        let text = "backoff: skip leader race after pre_promote script failure and releasing the lock voluntarily";
+        cycle.info(text);
+        return Ok(false);
+    }
+    let key = candidates::request(&cycle.cluster).cloned();
+    if let Some(key) = &key
+        && cycle.facts.paused
+        && !cycle.facts.nofailover
+        && key.scheduled_at.is_none()
+        && let Some(answer) = failover::without_leader(cycle, key)?
+    {
+        return Ok(answer);
+    }
+    if cycle.facts.starting {
+        return Ok(false);
+    }
+    if cycle.facts.is_primary {
+        return primary_may_lead(cycle);
+    }
+    if cycle.facts.paused || cycle.facts.nofailover {
+        return Ok(false);
+    }
+    if let Some(key) = &key {
+        return Ok(failover::without_leader(cycle, key)?.unwrap_or(false));
+    }
+    if cycle.view.watchdog.required && !cycle.view.watchdog.healthy {
+        cycle.warn("Watchdog device is not usable");
+        return Ok(false);
+    }
+    let last_led = cycle.memory.last_led.clone();
+    let former = last_led.as_ref().and_then(|c| c.leader_name()).map(|n| n.as_str().to_owned());
+    let members = known_members(last_led.as_deref(), &cycle.cluster);
+    outranks_all(cycle, &members, true, former.as_deref())
+}
+
+/// A primary without any leader takes the lock back, unless the cluster has moved on without it.
+fn primary_may_lead(cycle: &mut Cycle<'_>) -> Result<bool, Stop> {
+    if cycle.facts.paused {
+        let mine = cycle.facts.system_id.map(|id| id.to_string());
+        let initialize = cycle.cluster.initialize.as_deref().filter(|text| !text.is_empty());
+        return Ok(initialize.is_none() || initialize == mine.as_deref());
+    }
+    let Some(status) = &cycle.view.status else { return Err(Stop::End(Box::new(Rule::ServerSilent))) };
+    let (mine, cluster) = (status.timeline, cycle.facts.cluster_timeline);
+    if mine < cluster {
+        cycle.warn(format!("My timeline {mine} is behind last known cluster timeline {cluster}"));
+        return Ok(false);
+    }
+    Ok(true)
+}
+
+/// Members of the last view that had a leader and of the present one; the present one's entries count.
+/// (Members known by fail-safe mode join here.)
+fn known_members(last_led: Option<&Cluster>, now: &Cluster) -> Vec<Member> {
+    let gone = |m: &&Member| now.member(m.name.as_str()).is_none();
+    let before = last_led.map(|c| c.members.iter()).into_iter().flatten().filter(gone);
+    before.chain(now.members.iter()).cloned().collect()
+}
+
+/// The detailed check (ha-rules 8.10): nobody who may lead is ahead, or at the same position with a higher priority.
+/// (Quorum mode counts its votes here.)
+pub(super) fn outranks_all(
+    cycle: &mut Cycle<'_>,
+    members: &[Member],
+    check_lag: bool,
+    former_leader: Option<&str>,
+) -> Result<bool, Stop> {
+    let Some(position) = cycle.facts.position else { return Err(Stop::End(Box::new(Rule::ServerSilent))) };
+    if check_lag && candidates::is_lagging(cycle, position) {
+        cycle.info("My wal position exceeds maximum replication lag");
+        return Ok(false);
+    }
+    if cycle.view.global.check_timeline && !is_on_cluster_timeline(cycle)? {
+        return Ok(false);
+    }
+    let me = cycle.me();
+    let asked = |m: &&Member| {
+        m.name != me && candidates::named(m.data.api_url.as_deref()).is_some() && !tags::nofailover(&m.data.tags)
+    };
+    let peers: Vec<Member> = members.iter().filter(asked).cloned().collect();
+    let mine = tags::failover_priority(&cycle.view.me.tags);
+    for peer in candidates::poll(cycle, &peers)? {
+        if candidates::limitation(&peer).is_some() {
+            continue;
+        }
+        let name = &peer.name;
+        if peer.in_recovery == Some(false) {
+            cycle.warn(format!("Primary ({name}) is still alive"));
+            return Ok(false);
+        }
+        if peer.position > position {
+            cycle.info(format!("Wal position of {name} is ahead of my wal position"));
+            return Ok(false);
+        }
+        let theirs = tags::failover_priority(&peer.tags);
+        if peer.position.0 == 0 || peer.position != position || theirs <= mine {
+            continue;
+        }
+        if former_leader == Some(name.as_str()) {
+            cycle.info(format!(
+                "Ignoring former leader {name} having priority {theirs} higher than this nodes {mine} priority"
+            ));
+            continue;
+        }
+        cycle.info(format!(
+            "{name} has equally tolerable WAL position and priority {theirs}, while this node has priority {mine}"
+        ));
+        return Ok(false);
+    }
+    Ok(true)
+}
+
+fn is_on_cluster_timeline(cycle: &mut Cycle<'_>) -> Result<bool, Stop> {
+    let cluster = cycle.facts.cluster_timeline;
+    let mut mine = cycle.memory.last_timeline.filter(|t| *t == cluster && t.0 > 0);
+    if mine.is_none()
+        && let Outcome::Timeline(timeline) = cycle.ask(Command::QueryOwnTimeline)?
+        && timeline != Timeline(0)
+    {
+        cycle.memory.last_timeline = Some(timeline);
+        mine = Some(timeline);
+    }
+    match mine {
+        None => {
+            cycle.info("Can not figure out my timeline");
+            Ok(false)
+        }
+        Some(mine) if mine < cluster => {
+            cycle.info(format!("My timeline {mine} is behind last known cluster timeline {cluster}"));
+            Ok(false)
+        }
+        Some(_) => Ok(true),
+    }
+}

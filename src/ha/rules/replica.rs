@@ -1,0 +1,144 @@
+//! Following (ha-rules 12).
+
+use super::{demote, diverged, slots};
+use crate::cluster::{CallbackEvent, Role};
+use crate::ha::cycle::{Cycle, Maybe, Step, Stop};
+use crate::ha::memory::{DemoteMode, StartEvent};
+use crate::ha::{Command, Job, Outcome, Rule, tags, upstream};
+
+/// Somebody else has the lock.
+pub(super) fn rule(cycle: &mut Cycle<'_>) -> Maybe {
+    let Some(leader) = cycle.facts.leader.clone() else { return Ok(None) };
+    follow(cycle, Rule::DemotedWithoutLock, Rule::Replica(leader)).map(Some)
+}
+
+/// Makes the server follow whom it should. A running primary is demoted (rule `demoted`), but not in pause.
+pub(super) fn follow(cycle: &mut Cycle<'_>, demoted: Rule, followed: Rule) -> Step {
+    let whom = upstream::to_follow(cycle.view, &cycle.cluster);
+    if cycle.facts.is_primary {
+        if cycle.facts.paused {
+            cycle.set_role(Role::Primary);
+            return Ok(Rule::PausedPrimaryWithoutLock);
+        }
+        demote::begin(cycle, DemoteMode::ImmediateNolock)?;
+        return Ok(demoted);
+    }
+    let repairs = cycle.memory.rewind.is_needed() && cycle.facts.can_repair;
+    if cycle.facts.paused && (!repairs || cycle.facts.unlocked) {
+        if cycle.role != Role::StandbyLeader {
+            cycle.set_role(Role::Replica);
+        }
+        if whom.is_none() {
+            return Ok(Rule::PausedNoUpstream);
+        }
+    }
+    if may_repair(cycle)
+        && let Some(rule) = diverged::repair(cycle)?
+    {
+        return Ok(rule);
+    }
+    resume_replay(cycle);
+    // Between two leaders a standby keeps its upstream: what it still receives is not lost, and before PostgreSQL 13
+    // each change costs a restart.
+    if cycle.facts.unlocked && whom.is_none() && !tags::nostream(&cycle.view.me.tags) {
+        cycle.set_role(Role::Replica);
+        return Ok(followed);
+    }
+    if adjust_recovery(cycle, whom)? {
+        return Ok(followed);
+    }
+    if timeline_grew(cycle) && may_repair(cycle) {
+        cycle.memory.rewind.arm(cycle.facts.can_repair);
+        if let Some(rule) = diverged::repair(cycle)? {
+            return Ok(rule);
+        }
+    }
+    Ok(followed)
+}
+
+/// In pause a server is stopped and rewound only if a switchover within this pause left it so.
+fn may_repair(cycle: &Cycle<'_>) -> bool {
+    !cycle.facts.paused || cycle.memory.switched_over_in_pause
+}
+
+fn resume_replay(cycle: &mut Cycle<'_>) {
+    let halted = cycle.view.status.as_ref().is_some_and(|s| s.in_recovery && s.replay_paused);
+    if halted && !cycle.facts.paused && !cycle.facts.starting && cycle.facts.version_at_least(140_000) {
+        cycle.info("Resuming paused WAL replay for PostgreSQL 14+");
+        cycle.tail(Command::ResumeReplay);
+    }
+}
+
+/// Compares and applies recovery settings; slots and my own timeline are asked for on the way. Returns whether
+/// something was changed.
+fn adjust_recovery(cycle: &mut Cycle<'_>, whom: Option<crate::cluster::Upstream>) -> Result<bool, Stop> {
+    let whom = whom.map(Box::new);
+    let mut questions = vec![Command::CheckRecovery { upstream: whom.clone() }];
+    if wants_own_timeline(cycle) {
+        questions.push(Command::QueryOwnTimeline);
+    }
+    questions.extend(slots::question(cycle));
+    let mut wanted = None;
+    for outcome in cycle.ask_all(questions)? {
+        match outcome {
+            Outcome::Timeline(timeline) if timeline.0 > 0 => cycle.memory.last_timeline = Some(timeline),
+            Outcome::Slots(found) => slots::found(cycle, found),
+            Outcome::RecoveryCheck { change, restart } => wanted = Some((change, restart)),
+            _ => {}
+        }
+    }
+    // A server that was found running has its files written once.
+    let adopt = !cycle.memory.joined && !cycle.facts.starting && cycle.facts.version_at_least(120_000);
+    if let Some((change, restart)) = wanted
+        && (change || adopt)
+    {
+        change_recovery(cycle, whom, restart)?;
+        return Ok(true);
+    }
+    cycle.set_role(Role::Replica);
+    Ok(false)
+}
+
+fn change_recovery(
+    cycle: &mut Cycle<'_>,
+    whom: Option<Box<crate::cluster::Upstream>>,
+    restart: bool,
+) -> Result<(), Stop> {
+    let event = start_event(cycle, cycle.role);
+    if restart {
+        let job = Job::Follow { upstream: whom, role: Role::Replica, timeout: None };
+        if cycle.start("changing primary_conninfo and restarting", job)?.is_ok() {
+            let restarted = if event == StartEvent::Start { StartEvent::Restart } else { event };
+            cycle.memory.start_event = Some(restarted);
+        }
+    } else {
+        cycle.tail(Command::ReloadRecovery { upstream: whom, role: Role::Replica });
+        cycle.role = Role::Replica;
+        match event {
+            StartEvent::RoleChange(role) => cycle.callback(CallbackEvent::OnRoleChange, role),
+            StartEvent::Start | StartEvent::Restart => cycle.callback(CallbackEvent::OnReload, Role::Replica),
+        }
+    }
+    cycle.memory.rewind.arm(cycle.facts.can_repair);
+    Ok(())
+}
+
+/// What scripts are told of a start as standby: a change of role, when the server was a primary that they know of.
+pub(super) fn start_event(cycle: &Cycle<'_>, role_before: Role) -> StartEvent {
+    let change = matches!(role_before, Role::Primary | Role::Promoted | Role::Demoted | Role::StandbyLeader);
+    if change && cycle.memory.joined { StartEvent::RoleChange(Role::Replica) } else { StartEvent::Start }
+}
+
+/// Without a WAL receiver only a replication connection tells the timeline; it is opened when the leader's differs.
+fn wants_own_timeline(cycle: &Cycle<'_>) -> bool {
+    let receiving = |s: &crate::cluster::NodeStatus| s.receiver.as_ref().is_some_and(|r| r.timeline.0 > 0);
+    let silent = cycle.facts.starting || cycle.view.status.as_ref().is_none_or(receiving);
+    let known = cycle.memory.last_timeline;
+    !silent && (known.is_none() || known != cycle.facts.leader_timeline)
+}
+
+fn timeline_grew(cycle: &Cycle<'_>) -> bool {
+    let received = cycle.view.status.as_ref().and_then(|s| s.receiver.as_ref()).map(|r| r.timeline);
+    let mine = received.filter(|t| t.0 > 0).or(cycle.memory.last_timeline);
+    mine.zip(cycle.facts.leader_timeline).is_some_and(|(mine, leader)| mine < leader)
+}

@@ -1,0 +1,291 @@
+//! A PostgreSQL server of a test, in a temporary directory on a free port.
+
+use indexmap::IndexMap;
+use patroni::clock::Clock;
+use patroni::cluster::{Readiness, Upstream};
+use patroni::config::Settings;
+use patroni::config::settings::{
+    Ctl, Etcd3, Global, Log, PgUser, Postgresql, RestApi, Secret, Store, VerifyClient, Watchdog, WatchdogMode,
+};
+use patroni::postgres::{Server, readiness};
+use serde_json::{Map, Value};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Runs the body as a user that PostgreSQL accepts: root runs this test once more as `postgres`.
+pub fn as_postgres(test: &str, body: impl Future<Output = ()>) {
+    if bin_dir().is_none() {
+        eprintln!("skipped: no PostgreSQL in /usr/lib/postgresql");
+        return;
+    }
+    if rustix::process::geteuid().is_root() {
+        let exe = std::env::current_exe().unwrap();
+        let status = Command::new("runuser")
+            .args(["-u", "postgres", "--"])
+            .arg(exe)
+            .args([test, "--exact", "--nocapture"])
+            .env("HOME", "/tmp")
+            .current_dir("/tmp")
+            .status()
+            .unwrap();
+        assert!(status.success(), "{test} failed as user postgres");
+        return;
+    }
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(body);
+}
+
+pub fn bin_dir() -> Option<PathBuf> {
+    let mut found: Vec<PathBuf> = std::fs::read_dir("/usr/lib/postgresql")
+        .ok()?
+        .flatten()
+        .map(|entry| entry.path().join("bin"))
+        .filter(|bin| bin.join("postgres").exists())
+        .collect();
+    found.sort();
+    found.pop()
+}
+
+pub struct Node {
+    pub server: Server,
+    pub port: u16,
+    pub dir: tempfile::TempDir,
+    child: Option<Child>,
+}
+
+pub const HBA: &str = "\
+local all all trust
+host all postgres 127.0.0.1/32 scram-sha-256
+host replication replicator 127.0.0.1/32 scram-sha-256
+host all rewinder 127.0.0.1/32 scram-sha-256
+host all all 127.0.0.1/32 scram-sha-256
+";
+
+const CONF: &str = "
+fsync = off
+wal_log_hints = on
+hot_standby = on
+wal_level = replica
+max_wal_senders = 5
+listen_addresses = '127.0.0.1'
+logging_collector = off
+";
+
+impl Node {
+    /// An empty place for a server.
+    pub fn new(name: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let settings = settings(name, &dir.path().join("data"), port);
+        Self { server: Server::new(Arc::new(settings), Clock::system()), port, dir, child: None }
+    }
+
+    pub fn data(&self) -> PathBuf {
+        self.dir.path().join("data")
+    }
+
+    /// A running cluster whose superuser has the password of the settings.
+    pub async fn primary(name: &str) -> Self {
+        let mut node = Self::new(name);
+        let password = node.dir.path().join("password");
+        std::fs::write(&password, "super-'pass").unwrap();
+        let status = Command::new(bin_dir().unwrap().join("initdb"))
+            .args(["--username=postgres", "--auth=scram-sha-256", "--no-sync"])
+            .arg(format!("--pwfile={}", password.display()))
+            .arg(node.data())
+            .stdout(Stdio::null())
+            .status()
+            .unwrap();
+        assert!(status.success());
+        std::fs::write(node.data().join("pg_hba.conf"), HBA).unwrap();
+        append(&node.data().join("postgresql.conf"), CONF);
+        node.start(&[]);
+        node.wait(Readiness::Accepting).await;
+        node
+    }
+
+    /// Starts the postmaster with further `name=value` parameters.
+    pub fn start(&mut self, parameters: &[&str]) {
+        let log = std::fs::File::options().create(true).append(true).open(self.dir.path().join("log")).unwrap();
+        let mut command = Command::new(bin_dir().unwrap().join("postgres"));
+        command.arg("-D").arg(self.data()).arg(format!("--port={}", self.port));
+        command.arg(format!("--unix_socket_directories={}", self.dir.path().display()));
+        for parameter in parameters {
+            command.arg(format!("--{parameter}"));
+        }
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).process_group(0);
+        self.child = Some(command.spawn().unwrap());
+    }
+
+    pub async fn wait(&self, wanted: Readiness) {
+        for _ in 0..600 {
+            if readiness::readiness(&self.server).await == wanted {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        let log = std::fs::read_to_string(self.dir.path().join("log")).unwrap_or_default();
+        panic!("the server does not become {wanted:?}:\n{log}");
+    }
+
+    pub fn pid(&self) -> i32 {
+        i32::try_from(self.child.as_ref().unwrap().id()).unwrap()
+    }
+
+    /// A signal to the postmaster and all its processes.
+    pub fn signal_all(&self, signal: rustix::process::Signal) {
+        let send = |pid| rustix::process::kill_process(rustix::process::Pid::from_raw(pid).unwrap(), signal);
+        send(self.pid()).unwrap();
+        for process in patroni::sys::children_of(self.pid()) {
+            let _gone_meanwhile = send(process.pid);
+        }
+    }
+
+    /// Signals the postmaster and waits for its end.
+    pub fn stop(&mut self, signal: rustix::process::Signal) {
+        let Some(mut child) = self.child.take() else { return };
+        let pid = rustix::process::Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
+        rustix::process::kill_process(pid, signal).unwrap();
+        child.wait().unwrap();
+    }
+
+    /// How others reach it.
+    pub fn upstream(&self) -> Upstream {
+        let conn = [("host", "127.0.0.1".to_owned()), ("port", self.port.to_string())];
+        Upstream {
+            name: "upstream".to_owned(),
+            conn: conn.map(|(k, v)| (k.to_owned(), v)).into_iter().collect(),
+            slot: None,
+            recovery: IndexMap::new(),
+            is_member: true,
+        }
+    }
+
+    /// Makes this copy follow `primary` at its next start.
+    pub fn follow(&self, primary: &Self) {
+        std::fs::write(self.data().join("standby.signal"), "").unwrap();
+        let conninfo =
+            format!("host=127.0.0.1 port={} user=replicator password=rep-pass application_name=standby", primary.port);
+        append(&self.data().join("postgresql.conf"), &format!("primary_conninfo = '{conninfo}'\n"));
+    }
+}
+
+pub fn append(path: &Path, text: &str) {
+    let old = std::fs::read_to_string(path).unwrap();
+    std::fs::write(path, old + text).unwrap();
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.child {
+            let pid = rustix::process::Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::CONT);
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::QUIT);
+            let _ = child.wait();
+        }
+    }
+}
+
+fn user(name: &str, password: &str) -> PgUser {
+    PgUser { username: Some(name.to_owned()), password: Some(Secret::new(password)), options: IndexMap::new() }
+}
+
+pub fn settings(name: &str, data_dir: &Path, port: u16) -> Settings {
+    Settings {
+        scope: "batman".to_owned(),
+        namespace: "service".to_owned(),
+        name: name.to_owned(),
+        global: Global { use_pg_rewind: true, ..Global::default() },
+        restapi: restapi(),
+        ctl: Ctl::default(),
+        store: Store::Etcd3(Etcd3 {
+            hosts: Vec::new(),
+            https: false,
+            use_proxies: false,
+            srv: None,
+            srv_suffix: None,
+            cacert: None,
+            cert: None,
+            key: None,
+            authentication: None,
+        }),
+        bootstrap: None,
+        postgresql: Postgresql {
+            listen_addresses: "127.0.0.1".to_owned(),
+            port,
+            connect_address: format!("127.0.0.1:{port}"),
+            proxy_address: None,
+            data_dir: data_dir.to_owned(),
+            config_dir: data_dir.to_owned(),
+            bin_dir: bin_dir(),
+            bin_name: IndexMap::new(),
+            pgpass: Some(data_dir.with_extension("pgpass")),
+            database: "postgres".to_owned(),
+            superuser: user("postgres", "super-'pass"),
+            replication: user("replicator", "rep-pass"),
+            rewind: Some(user("rewinder", "rewind-pass")),
+            parameters: IndexMap::new(),
+            pg_hba: None,
+            pg_ident: None,
+            custom_conf: None,
+            recovery_conf: IndexMap::new(),
+            callbacks: IndexMap::new(),
+            create_replica_methods: Vec::new(),
+            basebackup: Vec::new(),
+            pg_ctl_timeout: Duration::from_secs(60),
+            use_unix_socket: false,
+            use_unix_socket_repl: false,
+            before_stop: None,
+            pre_promote: None,
+            krbsrvname: None,
+        },
+        tags: Map::new(),
+        watchdog: Watchdog {
+            mode: WatchdogMode::Off,
+            device: PathBuf::from("/dev/watchdog"),
+            driver: "default".to_owned(),
+            safety_margin: 5,
+        },
+        log: log(),
+    }
+}
+
+fn restapi() -> RestApi {
+    RestApi {
+        listen: "127.0.0.1:0".to_owned(),
+        connect_address: "127.0.0.1:8008".to_owned(),
+        authentication: None,
+        certfile: None,
+        keyfile: None,
+        keyfile_password: None,
+        cafile: None,
+        ciphers: None,
+        verify_client: VerifyClient::None,
+        allowlist: None,
+        allowlist_include_members: false,
+        http_extra_headers: IndexMap::new(),
+        https_extra_headers: IndexMap::new(),
+        request_queue_size: 5,
+        server_tokens: "original".to_owned(),
+    }
+}
+
+fn log() -> Log {
+    Log {
+        json: false,
+        level: "INFO".to_owned(),
+        traceback_level: "ERROR".to_owned(),
+        format: Value::Null,
+        dateformat: None,
+        static_fields: Map::new(),
+        max_queue_size: 1000,
+        dir: None,
+        file_num: 4,
+        file_size: 25_000_000,
+        mode: None,
+        loggers: IndexMap::new(),
+        deduplicate_heartbeat_logs: false,
+    }
+}
