@@ -233,6 +233,7 @@ pub fn settings(name: &str, data_dir: &Path, port: u16) -> Settings {
             recovery_conf: IndexMap::new(),
             callbacks: IndexMap::new(),
             create_replica_methods: Vec::new(),
+            basebackup: Vec::new(),
             pg_ctl_timeout: Duration::from_secs(60),
             use_unix_socket: false,
             use_unix_socket_repl: false,
