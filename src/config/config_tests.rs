@@ -2,6 +2,8 @@
 
 use super::settings::*;
 use super::*;
+use crate::types::PgVersion;
+use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 use std::fs;
 use std::time::Duration;
@@ -308,6 +310,71 @@ fn dynamic_values_have_defaults_and_bounds() {
     assert_eq!((global.standby_cluster.unwrap(), global.slots), (map(json!({"port": 1})), map(json!({"a": 1}))));
     assert_eq!(global.ignore_slots, [json!({})]);
     assert_eq!(global_with(json!({"ttl": 10, "loop_wait": 5, "retry_timeout": 5})).0.ttl, seconds(20));
+}
+
+/// A mapping of known keys (of the root or of `postgresql`) to anything.
+fn nonsense() -> impl Strategy<Value = Map<String, Value>> {
+    let leaf = || {
+        prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::Bool),
+            any::<i64>().prop_map(|n| json!(n)),
+            any::<f64>().prop_map(|n| json!(n)),
+            "[ -~]{0,6}".prop_map(Value::String),
+            "[0-9]{1,25}[a-zA-Z]{0,3}".prop_map(Value::String),
+            Just(json!([])),
+            Just(json!([{"a": 1}, 2, null])),
+            Just(json!({"host": 1, "x": [null], "": {}})),
+        ]
+    };
+    let keys = |names: &'static str| prop::sample::select(names.split(' ').map(str::to_owned).collect::<Vec<_>>());
+    let root = keys(
+        "ttl loop_wait retry_timeout maximum_lag_on_failover maximum_lag_on_syncnode max_timelines_history \
+         primary_start_timeout master_stop_timeout check_timeline pause failsafe_mode synchronous_mode \
+         synchronous_node_count member_slots_ttl slots ignore_slots standby_cluster postgresql other",
+    );
+    let pg = keys(
+        "parameters pg_hba pg_ident callbacks create_replica_methods basebackup recovery_conf pg_ctl_timeout use_slots \
+         use_pg_rewind pre_promote bin_name authentication listen data_dir custom_conf",
+    );
+    let guc = keys("max_connections wal_level hot_standby wal_keep_size port work_mem hba_file restore_command");
+    let map = |key, value| prop::collection::vec((key, value), 0..8).prop_map(|e| e.into_iter().collect::<Map<_, _>>());
+    (map(root, leaf().boxed()), map(pg, leaf().boxed()), map(guc, leaf().boxed())).prop_map(
+        |(mut root, mut pg, guc)| {
+            if !guc.is_empty() {
+                pg.insert("parameters".into(), Value::Object(guc));
+            }
+            if !pg.is_empty() {
+                root.insert("postgresql".into(), Value::Object(pg));
+            }
+            root
+        },
+    )
+}
+
+proptest! {
+    /// CFG-30.
+    #[test]
+    fn no_dynamic_configuration_is_refused(dynamic in nonsense()) {
+        let (mut config, _) = load(SAMPLE).unwrap();
+        prop_assert!(config.set_dynamic(&dynamic).is_ok());
+        let settings = config.settings();
+        let global = &settings.global;
+        prop_assert!(global.ttl >= Duration::from_secs(20) && global.loop_wait >= Duration::from_secs(1));
+        prop_assert!(global.loop_wait + 2 * global.retry_timeout <= global.ttl);
+        prop_assert_eq!(settings.postgresql.port, 5432);
+        prop_assert_eq!(settings.postgresql.parameters["port"].as_str(), "5432");
+        for version in [90_300, 120_000, 170_000] {
+            let fitted = parameters::for_version(&settings.postgresql.parameters, PgVersion(version));
+            prop_assert!(parameters::command_line(&fitted).iter().any(|(name, _)| *name == "max_connections"));
+        }
+    }
+}
+
+#[test]
+fn the_configuration_can_be_read_on_another_thread() {
+    fn sent<T: Send + 'static>(_: &T) {}
+    sent(&load(MINIMAL).unwrap().0);
 }
 
 /// CFG-09.
