@@ -44,7 +44,7 @@ const fn no_effect(key: &'static str) -> Unsupported {
 }
 
 /// The table.
-pub const UNSUPPORTED: [Unsupported; 23] = [
+pub const UNSUPPORTED: [Unsupported; 21] = [
     not_yet("consul", Layer::Local),
     not_yet("etcd", Layer::Local),
     not_yet("exhibitor", Layer::Local),
@@ -53,7 +53,6 @@ pub const UNSUPPORTED: [Unsupported; 23] = [
     not_yet("zookeeper", Layer::Local),
     not_yet("citus", Layer::Local),
     not_yet("watchdog", Layer::Local),
-    not_yet("bootstrap.method", Layer::Local),
     not_yet("tags.nosync", Layer::Local),
     not_yet("tags.sync_priority", Layer::Local),
     not_yet("failsafe_mode", Layer::Dynamic),
@@ -63,7 +62,6 @@ pub const UNSUPPORTED: [Unsupported; 23] = [
     not_yet("standby_cluster", Layer::Dynamic),
     not_yet("slots", Layer::Dynamic),
     not_yet("permanent_slots", Layer::Dynamic),
-    not_yet("member_slots_ttl", Layer::Dynamic),
     no_effect("thread_pool_size"),
     no_effect("thread_stack_size"),
     no_effect("restapi.thread_pool_size"),
@@ -94,7 +92,6 @@ fn is_set(key: &str, tree: &Map<String, Value>) -> bool {
         return false;
     };
     match key {
-        "bootstrap.method" => value.as_str().is_some_and(|method| !method.is_empty() && method != "initdb"),
         "watchdog" => value.get("mode").is_none_or(|mode| parse_bool(mode) != Some(false)),
         "maximum_lag_on_syncnode" => python::text(value) != "-1",
         "log.traceback_level" => value.as_str().is_some_and(|level| !level.eq_ignore_ascii_case("error")),
@@ -113,14 +110,13 @@ mod tests {
 
     #[test]
     fn each_key_has_one_line() {
-        let local = json!({"etcd": {"host": "a"}, "citus": {"group": 0}, "bootstrap": {"method": "wal_e"},
+        let local = json!({"etcd": {"host": "a"}, "citus": {"group": 0},
             "thread_pool_size": 6, "watchdog": {"mode": "required"}});
         let dynamic = json!({"synchronous_mode": "quorum", "slots": {"a": {}}, "maximum_lag_on_syncnode": 5});
         let wanted = [
             "etcd is not supported yet as a configuration store",
             "citus is not supported yet",
             "watchdog is not supported yet",
-            "bootstrap.method is not supported yet",
             "synchronous_mode is not supported yet",
             "maximum_lag_on_syncnode is not supported yet",
             "slots is not supported yet",
@@ -131,7 +127,7 @@ mod tests {
 
     #[test]
     fn what_is_off_is_not_named() {
-        let local = json!({"etcd3": {"host": "a"}, "bootstrap": {"method": "initdb"}, "watchdog": {"mode": false},
+        let local = json!({"etcd3": {"host": "a"}, "watchdog": {"mode": false},
             "tags": {"nosync": false, "sync_priority": 0},
             "synchronous_mode": true, "log": {"traceback_level": "ERROR"}});
         let dynamic = json!({"synchronous_mode": "off", "slots": {}, "standby_cluster": null, "failsafe_mode": false,
