@@ -196,7 +196,9 @@ fn check(path: &str, map: &Map<String, Value>, known: &[&str], found: &mut Vec<S
             && key.len() > 3
         {
             let dot = if path.is_empty() { "" } else { "." };
-            found.push(format!("unknown key {path}{dot}{key} is ignored; did you mean {name}?"));
+            // Own tags are published all the same.
+            let fate = if path == "tags" { "is a tag of your own" } else { "is ignored" };
+            found.push(format!("unknown key {path}{dot}{key} {fate}; did you mean {name}?"));
         }
     }
 }
@@ -263,7 +265,7 @@ mod tests {
             "unknown key scop is ignored; did you mean scope?",
             "unknown key postgresql.data_dirr is ignored; did you mean data_dir?",
             "unknown key postgresql.authentication.superuser.sslmod is ignored; did you mean sslmode?",
-            "unknown key tags.nofailovr is ignored; did you mean nofailover?",
+            "unknown key tags.nofailovr is a tag of your own; did you mean nofailover?",
             "unknown key bootstrap.dcs.looop_wait is ignored; did you mean loop_wait?",
             "unknown key maximum_lag_on_failove is ignored; did you mean maximum_lag_on_failover?",
         ];

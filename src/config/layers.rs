@@ -44,8 +44,13 @@ impl Local {
     }
 
     /// Where the value under this path comes from; `None` when it is not local.
-    pub fn origin(&self, path: &str) -> Option<String> {
-        self.layers.find_metadata(path).map(|metadata| metadata.name.to_string())
+    pub fn origin(&self, path: &[String]) -> Option<String> {
+        let mut keys = path.iter();
+        let first = self.tree.get(keys.next()?)?;
+        keys.try_fold(first, |value, key| value.get(key))?;
+        // figment finds no key with a dot in it.
+        let metadata = self.layers.find_metadata(&path.join("."));
+        Some(metadata.map_or_else(|| "the local configuration".into(), |metadata| metadata.name.to_string()))
     }
 
     fn add_text(&mut self, text: &str, name: &str) -> Result<(), ConfigError> {

@@ -33,3 +33,9 @@ pub use settings::{Global, Settings};
 
 #[cfg(test)]
 mod config_tests;
+#[cfg(test)]
+mod ctl_tests;
+#[cfg(test)]
+mod dynamic_tests;
+#[cfg(test)]
+mod environment_tests;

@@ -21,14 +21,14 @@ pub(super) struct Problems {
 #[derive(Clone)]
 pub(super) struct Section<'a> {
     map: Option<&'a Map<String, Value>>,
-    path: String,
+    path: Vec<String>,
     local: &'a Local,
     problems: &'a Problems,
 }
 
 impl<'a> Section<'a> {
     pub fn root(map: &'a Map<String, Value>, local: &'a Local, problems: &'a Problems) -> Self {
-        Self { map: Some(map), path: String::new(), local, problems }
+        Self { map: Some(map), path: Vec::new(), local, problems }
     }
 
     /// The value under a key; null counts as absent.
@@ -77,7 +77,7 @@ impl<'a> Section<'a> {
         if map.is_none() && value.is_some_and(python::truth) {
             self.problem(key, "is not a dictionary");
         }
-        Self { map, path: self.path_of(key), local: self.local, problems: self.problems }
+        Self { map, path: self.path_to(key), local: self.local, problems: self.problems }
     }
 
     /// A text; an empty one counts as absent.
@@ -106,7 +106,7 @@ impl<'a> Section<'a> {
     /// Something is wrong with the value of a key.
     pub fn problem(&self, key: &str, reason: &str) {
         let path = self.path_of(key);
-        match self.local.origin(&path) {
+        match self.local.origin(&self.path_to(key)) {
             Some(origin) => self.problems.errors.borrow_mut().push(format!("{path}: {reason} (in {origin})")),
             None => self.warn(format!("{path}: {reason} (in the dynamic configuration); it is ignored")),
         }
@@ -114,7 +114,7 @@ impl<'a> Section<'a> {
 
     /// The section as a whole cannot be used.
     pub fn fail(&self, reason: &str) {
-        self.problems.errors.borrow_mut().push(format!("{}: {reason}", self.path));
+        self.problems.errors.borrow_mut().push(format!("{}: {reason}", self.path.join(".")));
     }
 
     pub fn warn(&self, text: String) {
@@ -122,6 +122,10 @@ impl<'a> Section<'a> {
     }
 
     fn path_of(&self, key: &str) -> String {
-        if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
+        self.path_to(key).join(".")
+    }
+
+    fn path_to(&self, key: &str) -> Vec<String> {
+        self.path.iter().cloned().chain([key.to_owned()]).collect()
     }
 }

@@ -44,7 +44,7 @@ const fn no_effect(key: &'static str) -> Unsupported {
 }
 
 /// The table.
-pub const UNSUPPORTED: [Unsupported; 28] = [
+pub const UNSUPPORTED: [Unsupported; 21] = [
     not_yet("consul", Layer::Local),
     not_yet("etcd", Layer::Local),
     not_yet("exhibitor", Layer::Local),
@@ -53,12 +53,6 @@ pub const UNSUPPORTED: [Unsupported; 28] = [
     not_yet("zookeeper", Layer::Local),
     not_yet("citus", Layer::Local),
     not_yet("watchdog", Layer::Local),
-    not_yet("bootstrap.method", Layer::Local),
-    not_yet("restapi.allowlist", Layer::Local),
-    not_yet("restapi.allowlist_include_members", Layer::Local),
-    not_yet("restapi.http_extra_headers", Layer::Local),
-    not_yet("restapi.https_extra_headers", Layer::Local),
-    not_yet("restapi.server_tokens", Layer::Local),
     not_yet("tags.nosync", Layer::Local),
     not_yet("tags.sync_priority", Layer::Local),
     not_yet("failsafe_mode", Layer::Dynamic),
@@ -68,7 +62,6 @@ pub const UNSUPPORTED: [Unsupported; 28] = [
     not_yet("standby_cluster", Layer::Dynamic),
     not_yet("slots", Layer::Dynamic),
     not_yet("permanent_slots", Layer::Dynamic),
-    not_yet("member_slots_ttl", Layer::Dynamic),
     no_effect("thread_pool_size"),
     no_effect("thread_stack_size"),
     no_effect("restapi.thread_pool_size"),
@@ -99,9 +92,7 @@ fn is_set(key: &str, tree: &Map<String, Value>) -> bool {
         return false;
     };
     match key {
-        "bootstrap.method" => value.as_str().is_some_and(|method| !method.is_empty() && method != "initdb"),
         "watchdog" => value.get("mode").is_none_or(|mode| parse_bool(mode) != Some(false)),
-        "restapi.server_tokens" => !value.as_str().is_some_and(|text| text.eq_ignore_ascii_case("original")),
         "maximum_lag_on_syncnode" => python::text(value) != "-1",
         "log.traceback_level" => value.as_str().is_some_and(|level| !level.eq_ignore_ascii_case("error")),
         _ => python::truth(value) && parse_bool(value) != Some(false),
@@ -119,15 +110,13 @@ mod tests {
 
     #[test]
     fn each_key_has_one_line() {
-        let local = json!({"etcd": {"host": "a"}, "citus": {"group": 0}, "bootstrap": {"method": "wal_e"},
-            "restapi": {"allowlist": ["a"]}, "thread_pool_size": 6, "watchdog": {"mode": "required"}});
+        let local = json!({"etcd": {"host": "a"}, "citus": {"group": 0},
+            "thread_pool_size": 6, "watchdog": {"mode": "required"}});
         let dynamic = json!({"synchronous_mode": "quorum", "slots": {"a": {}}, "maximum_lag_on_syncnode": 5});
         let wanted = [
             "etcd is not supported yet as a configuration store",
             "citus is not supported yet",
             "watchdog is not supported yet",
-            "bootstrap.method is not supported yet",
-            "restapi.allowlist is not supported yet",
             "synchronous_mode is not supported yet",
             "maximum_lag_on_syncnode is not supported yet",
             "slots is not supported yet",
@@ -138,8 +127,8 @@ mod tests {
 
     #[test]
     fn what_is_off_is_not_named() {
-        let local = json!({"etcd3": {"host": "a"}, "bootstrap": {"method": "initdb"}, "watchdog": {"mode": false},
-            "tags": {"nosync": false, "sync_priority": 0}, "restapi": {"allowlist": [], "server_tokens": "Original"},
+        let local = json!({"etcd3": {"host": "a"}, "watchdog": {"mode": false},
+            "tags": {"nosync": false, "sync_priority": 0},
             "synchronous_mode": true, "log": {"traceback_level": "ERROR"}});
         let dynamic = json!({"synchronous_mode": "off", "slots": {}, "standby_cluster": null, "failsafe_mode": false,
             "maximum_lag_on_syncnode": -1, "watchdog": {"mode": "required"}});

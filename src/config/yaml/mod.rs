@@ -3,6 +3,7 @@
 
 mod analysis;
 mod emitter;
+mod indentation;
 mod reader;
 mod scalar;
 

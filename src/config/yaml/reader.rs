@@ -1,5 +1,6 @@
 //! Parser events to a value: anchors, aliases, merge keys and tags as PyYAML's safe loader treats them.
 
+use super::indentation::Indented;
 use super::scalar;
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, Span, Tag};
 use serde_json::{Map, Value};
@@ -9,6 +10,8 @@ use std::collections::HashMap;
 const MAX_DEPTH: usize = 100;
 /// Values that aliases may add up to: an "alias bomb" is refused.
 const MAX_ALIASED: usize = 100_000;
+/// Lines whose indentation is put right before we give up.
+const MAX_REPAIRS: usize = 2_000;
 const CORE_TAG: &str = "tag:yaml.org,2002:";
 
 /// A text that is not YAML, or not YAML of plain data.
@@ -32,12 +35,24 @@ type Refusal = (Marker, String);
 /// # Errors
 /// The text is no YAML, has several documents, tags that are no plain data, or too many aliases.
 pub fn load(text: &str, source_name: &str) -> Result<Value, YamlError> {
-    read(text).map_err(|(marker, reason)| YamlError {
-        source_name: source_name.to_owned(),
-        line: marker.line(),
-        column: marker.col() + 1,
-        reason,
-    })
+    let mut refusal = match read(text) {
+        Ok(value) => return Ok(value),
+        Err(refusal) => refusal,
+    };
+    let mut indented = Indented::new(text.strip_prefix('\u{feff}').unwrap_or(text));
+    for _ in 0..MAX_REPAIRS {
+        let (marker, reason) = &refusal;
+        if !indented.repair(marker, reason) {
+            break;
+        }
+        match read(&indented.text()) {
+            Ok(value) => return Ok(value),
+            Err(next) => refusal = next,
+        }
+    }
+    let (marker, reason) = refusal;
+    let column = indented.column(&marker) + 1;
+    Err(YamlError { source_name: source_name.to_owned(), line: marker.line(), column, reason })
 }
 
 fn read(text: &str) -> Result<Value, Refusal> {
