@@ -60,10 +60,12 @@ impl Etcd3Store {
                 Some(Compare::mod_revision(key.clone(), CompareOp::Equal, n))
             }
         };
-        let mut txn = Txn::new().and_then([TxnOp::put(key.clone(), value, None)]);
-        if let Some(condition) = condition {
-            txn = txn.when([condition]).or_else([TxnOp::get(key, None)]);
-        }
+        let put = TxnOp::put(key.clone(), value, None);
+        // The builder wants "when" first.
+        let txn = match condition {
+            None => Txn::new().and_then([put]),
+            Some(condition) => Txn::new().when([condition]).and_then([put]).or_else([TxnOp::get(key, None)]),
+        };
         let reply = self.txn(patience, budget, txn).await.map_err(plain)?;
         if reply.response.succeeded() {
             return Ok(version(reply.response.header().map_or(0, etcd_client::ResponseHeader::revision)));
@@ -83,11 +85,15 @@ impl Etcd3Store {
     /// Deletes a key, with `expect` only that version.
     pub(super) async fn delete(&self, name: &str, expect: Option<Revision>, budget: Duration) -> Result<(), DcsError> {
         let key = self.keys.key(name);
-        let mut txn = Txn::new().and_then([TxnOp::delete(key.clone(), None)]);
-        if let Some(Revision(n)) = expect {
-            let n = i64::try_from(n).unwrap_or(i64::MAX);
-            txn = txn.when([Compare::mod_revision(key.clone(), CompareOp::Equal, n)]).or_else([TxnOp::get(key, None)]);
-        }
+        let delete = TxnOp::delete(key.clone(), None);
+        let txn = match expect {
+            None => Txn::new().and_then([delete]),
+            Some(Revision(n)) => {
+                let n = i64::try_from(n).unwrap_or(i64::MAX);
+                let condition = Compare::mod_revision(key.clone(), CompareOp::Equal, n);
+                Txn::new().when([condition]).and_then([delete]).or_else([TxnOp::get(key, None)])
+            }
+        };
         let reply = self.txn(Patience::Budget, budget, txn).await.map_err(plain)?;
         if reply.response.succeeded() || reply.perhaps_done_before && found(&reply.response).is_none() {
             return Ok(());

@@ -1,0 +1,209 @@
+//! An etcd of our own, in a temporary directory, on free ports.
+
+use patroni::config::settings::{
+    Ctl, Etcd3, Global, Log, PgUser, Postgresql, RestApi, Settings, Store, VerifyClient, Watchdog, WatchdogMode,
+};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+pub struct Server {
+    child: Child,
+    dir: tempfile::TempDir,
+    args: Vec<String>,
+    scheme: &'static str,
+    client_port: u16,
+}
+
+impl Server {
+    /// `None` when there is no etcd to start. `args` beginning with `--cert-file` make it speak TLS.
+    pub async fn start(args: &[&str]) -> Option<Self> {
+        if Command::new("etcd").arg("--version").output().is_err() {
+            println!("skipped: no etcd in PATH");
+            return None;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let (client_port, peer_port) = (free_port(), free_port());
+        let scheme = if args.iter().any(|a| a.starts_with("--cert-file")) { "https" } else { "http" };
+        let client_url = format!("{scheme}://127.0.0.1:{client_port}");
+        let peer_url = format!("http://127.0.0.1:{peer_port}");
+        let mut all: Vec<String> = Vec::new();
+        for (name, value) in [
+            ("--name", "n"),
+            ("--data-dir", dir.path().join("data").to_str().unwrap()),
+            ("--listen-client-urls", &client_url),
+            ("--advertise-client-urls", &client_url),
+            ("--listen-peer-urls", &peer_url),
+            ("--initial-advertise-peer-urls", &peer_url),
+            ("--initial-cluster", &format!("n={peer_url}")),
+            // Leases of a second need a quick pulse.
+            ("--heartbeat-interval", "50"),
+            ("--election-timeout", "500"),
+        ] {
+            all.extend([name.to_owned(), value.to_owned()]);
+        }
+        all.extend(args.iter().map(|a| (*a).to_owned()));
+        let child = spawn(&all);
+        let server = Self { child, dir, args: all, scheme, client_port };
+        server.ready().await;
+        Some(server)
+    }
+
+    async fn ready(&self) {
+        let deadline = Duration::from_secs(30);
+        let listening = async {
+            while tokio::net::TcpStream::connect(("127.0.0.1", self.client_port)).await.is_err() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(deadline, listening).await.expect("etcd does not start");
+        if self.scheme == "http" {
+            let answering = async {
+                while self.client().await.status().await.is_err() {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+            };
+            tokio::time::timeout(deadline, answering).await.expect("etcd does not answer");
+        }
+    }
+
+    pub fn host(&self) -> String {
+        format!("127.0.0.1:{}", self.client_port)
+    }
+
+    pub async fn client(&self) -> etcd_client::Client {
+        etcd_client::Client::connect([format!("http://{}", self.host())], None).await.unwrap()
+    }
+
+    pub fn signal(&self, name: &str) {
+        let status = Command::new("kill").args([format!("-{name}"), self.child.id().to_string()]).status();
+        assert!(status.unwrap().success());
+    }
+
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Starts it again after [`Self::kill`], with its data.
+    pub async fn restart(&mut self) {
+        self.child = spawn(&self.args);
+        assert!(self.dir.path().exists());
+        self.ready().await;
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may be dead already.
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+fn spawn(args: &[String]) -> Child {
+    let mut command = Command::new("etcd");
+    command.args(args).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command.spawn().unwrap()
+}
+
+/// A port that was free a moment ago.
+pub fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+pub fn store(hosts: &[String]) -> Etcd3 {
+    Etcd3 {
+        hosts: hosts.to_vec(),
+        https: false,
+        use_proxies: false,
+        srv: None,
+        srv_suffix: None,
+        cacert: None,
+        cert: None,
+        key: None,
+        authentication: None,
+    }
+}
+
+pub fn settings(scope: &str, name: &str, store: Etcd3) -> Settings {
+    Settings {
+        scope: scope.into(),
+        namespace: "service".into(),
+        name: name.into(),
+        global: Global::default(),
+        restapi: RestApi {
+            listen: "127.0.0.1:8008".into(),
+            connect_address: "127.0.0.1:8008".into(),
+            authentication: None,
+            certfile: None,
+            keyfile: None,
+            keyfile_password: None,
+            cafile: None,
+            ciphers: None,
+            verify_client: VerifyClient::None,
+            allowlist: None,
+            allowlist_include_members: false,
+            http_extra_headers: [].into(),
+            https_extra_headers: [].into(),
+            request_queue_size: 5,
+            server_tokens: "Minimal".into(),
+        },
+        ctl: Ctl::default(),
+        store: Store::Etcd3(store),
+        bootstrap: None,
+        postgresql: postgresql(),
+        tags: serde_json::Map::new(),
+        watchdog: Watchdog {
+            mode: WatchdogMode::Off,
+            device: "/dev/watchdog".into(),
+            driver: "default".into(),
+            safety_margin: 5,
+        },
+        log: Log {
+            json: false,
+            level: "INFO".into(),
+            traceback_level: "ERROR".into(),
+            format: serde_json::Value::Null,
+            dateformat: None,
+            static_fields: serde_json::Map::new(),
+            max_queue_size: 1000,
+            dir: None,
+            file_num: 4,
+            file_size: 25_000_000,
+            mode: None,
+            loggers: [].into(),
+            deduplicate_heartbeat_logs: false,
+        },
+    }
+}
+
+fn postgresql() -> Postgresql {
+    Postgresql {
+        listen_addresses: "127.0.0.1".into(),
+        port: 5432,
+        connect_address: "127.0.0.1:5432".into(),
+        proxy_address: None,
+        data_dir: "/nowhere".into(),
+        config_dir: "/nowhere".into(),
+        bin_dir: None,
+        bin_name: [].into(),
+        pgpass: None,
+        database: "postgres".into(),
+        superuser: PgUser::default(),
+        replication: PgUser::default(),
+        rewind: None,
+        parameters: [].into(),
+        pg_hba: None,
+        pg_ident: None,
+        custom_conf: None,
+        recovery_conf: [].into(),
+        callbacks: [].into(),
+        create_replica_methods: Vec::new(),
+        pg_ctl_timeout: Duration::from_secs(60),
+        use_unix_socket: false,
+        use_unix_socket_repl: false,
+        before_stop: None,
+        pre_promote: None,
+        krbsrvname: None,
+    }
+}
