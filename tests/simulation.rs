@@ -1,0 +1,109 @@
+//! Whole clusters of real agents on a virtual clock: see `simulation/life.rs`.
+//!
+//! `PATRONI_SIM_SEED=n` replays one seed (with `PATRONI_SIM_LOG=1` the whole event log is printed), `PATRONI_SIM_HOURS=n`
+//! sets how many cluster-hours are simulated.
+
+#![allow(clippy::unwrap_used)]
+
+mod simulation {
+    pub mod checker;
+    pub mod faults;
+    pub mod faulty_dcs;
+    pub mod life;
+    pub mod model_config;
+    pub mod model_peers;
+    pub mod model_postgres;
+    pub mod node;
+    pub mod server;
+    pub mod wal;
+    pub mod world;
+}
+
+use patroni::clock::Clock;
+use patroni::cluster::Keys;
+use patroni::dcs::Dcs;
+use patroni::dcs::memory::MemoryStore;
+use patroni::ha::decide;
+use simulation::life::{Options, Outcome, StoreClients, run};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// Length of one cluster's life.
+const LIFE: Duration = Duration::from_secs(2 * 3600);
+const DEFAULT_HOURS: u64 = 1000;
+
+/// A store for one cluster.
+fn memory_store(clock: &Clock) -> StoreClients {
+    let store = MemoryStore::new(clock.clone());
+    let keys = Keys::new("service", "sim");
+    Rc::new(move |member| -> Arc<dyn Dcs> {
+        match member {
+            Some(name) => Arc::new(store.session(&keys, name, Duration::from_secs(30))),
+            None => Arc::new(store.without_session(&keys)),
+        }
+    })
+}
+
+fn options(seed: u64, length: Duration) -> Options {
+    Options { seed, length, decide, grants_twice: false }
+}
+
+/// Runs a cluster in a thread of its own: a runtime and an actix system belong to one.
+fn life(options: Options) -> Outcome {
+    std::thread::spawn(move || run(options, memory_store)).join().unwrap()
+}
+
+fn number(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{variable} is no number: {text}")))
+}
+
+fn report(seed: u64, outcome: &Outcome) -> String {
+    format!(
+        "{}\nbroken: {:#?}\nreplay with PATRONI_SIM_SEED={seed} cargo nextest run --test simulation\n",
+        outcome.last_lines, outcome.violations
+    )
+}
+
+#[test]
+fn clusters_survive_what_befalls_them() {
+    if let Some(seed) = number("PATRONI_SIM_SEED") {
+        let outcome = life(options(seed, LIFE));
+        println!("{outcome:?}");
+        assert!(outcome.violations.is_empty(), "{}", report(seed, &outcome));
+        return;
+    }
+    let hours = number("PATRONI_SIM_HOURS").unwrap_or(DEFAULT_HOURS);
+    let lives = (hours * 3600).div_ceil(LIFE.as_secs());
+    let threads = std::thread::available_parallelism().map_or(2, usize::from);
+    let (next, failed) = (AtomicU64::new(0), std::sync::Mutex::new(Vec::new()));
+    let totals = std::sync::Mutex::new((0, 0, 0, Duration::ZERO));
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= lives || !failed.lock().unwrap().is_empty() {
+                        return;
+                    }
+                    let outcome = life(options(seed, LIFE));
+                    let mut totals = totals.lock().unwrap();
+                    totals.0 += outcome.commits;
+                    totals.1 += outcome.promotions;
+                    totals.2 += outcome.switchovers;
+                    totals.3 = totals.3.max(outcome.slowest_heal);
+                    if !outcome.violations.is_empty() {
+                        failed.lock().unwrap().push((seed, outcome));
+                    }
+                }
+            });
+        }
+    });
+    let failed = failed.into_inner().unwrap();
+    let (commits, promotions, switchovers, slowest) = totals.into_inner().unwrap();
+    println!("{hours} cluster-hours: {commits} commits, {promotions} promotions, {switchovers} switchovers, slowest to heal {slowest:?}");
+    if let Some((seed, outcome)) = failed.first() {
+        panic!("{}", report(*seed, outcome));
+    }
+}

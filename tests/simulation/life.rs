@@ -1,0 +1,348 @@
+//! The life of one cluster: bootstrap, then episodes of harm, switchovers and pauses, and after each the proof that it is
+//! whole again.
+
+use super::checker::{check, whole};
+use super::faults::Fault;
+use super::model_config::dynamic;
+use super::node::{Agent, Build};
+use super::world::World;
+use patroni::clock::Clock;
+use patroni::dcs::{Dcs, FailoverRequest};
+use patroni::ha::{Round, View};
+use patroni::types::Wall;
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::sleep;
+
+/// Step of the world.
+const STEP: Duration = Duration::from_millis(200);
+/// Three cycles and a ttl, and what servers take meanwhile: a copy or rewind, recovery, starts.
+const HEAL_BOUND: Duration = Duration::from_secs(60 + 60);
+/// The first bootstrap with two copies.
+const BOOTSTRAP_BOUND: Duration = Duration::from_secs(120);
+const BUDGET: Duration = Duration::from_secs(5);
+
+/// Makes a client of one store: for a member, or for the operator (`None`).
+pub type StoreClients = Rc<dyn Fn(Option<&str>) -> Arc<dyn Dcs>>;
+
+/// How a simulation is run.
+#[derive(Clone)]
+pub struct Options {
+    pub seed: u64,
+    pub length: Duration,
+    pub decide: fn(&View) -> Round,
+    pub grants_twice: bool,
+}
+
+/// What came of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Outcome {
+    pub violations: Vec<String>,
+    pub fingerprint: (u64, u64),
+    pub commits: u64,
+    pub promotions: u64,
+    pub switchovers: u64,
+    pub slowest_heal: Duration,
+    pub last_lines: String,
+}
+
+/// A cluster under simulation.
+pub struct Cluster {
+    pub world: Arc<World>,
+    agents: RefCell<Vec<Option<Agent>>>,
+    clients: StoreClients,
+    operator: Arc<dyn Dcs>,
+    options: Options,
+    slowest_heal: RefCell<Duration>,
+}
+
+/// Runs one cluster on a paused clock of its own. Blocks the thread.
+pub fn run(options: Options, clients: impl FnOnce(&Clock) -> StoreClients + 'static) -> Outcome {
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    actix::System::with_tokio_rt(runtime).block_on(async move {
+        let clock = Clock::tokio("2026-01-01T00:00:00Z".parse::<Wall>().unwrap());
+        let clients = clients(&clock);
+        let world = World::new(clock, options.seed, &["a", "b", "c"]);
+        let agents = world.lock().nodes.iter().map(|_| None).collect();
+        let cluster = Rc::new(Cluster {
+            agents: RefCell::new(agents),
+            world,
+            operator: clients(None),
+            clients,
+            options,
+            slowest_heal: RefCell::default(),
+        });
+        cluster.live().await
+    })
+}
+
+impl Cluster {
+    async fn live(self: Rc<Self>) -> Outcome {
+        let mover = Rc::clone(&self);
+        let steps = actix::spawn(async move {
+            loop {
+                sleep(STEP).await;
+                mover.world.tick();
+                check(&mover.world);
+            }
+        });
+        let end = self.world.now() + self.options.length;
+        for node in 0..self.nodes() {
+            self.start_agent(node);
+            self.wait(0, 3000).await;
+        }
+        self.heal("bootstrap", BOOTSTRAP_BOUND).await;
+        while self.world.now() < end && self.world.lock().violations.is_empty() {
+            self.wait(5_000, 60_000).await;
+            self.episode().await;
+        }
+        steps.abort();
+        let world = self.world.lock();
+        Outcome {
+            violations: world.violations.clone(),
+            fingerprint: world.fingerprint(),
+            commits: world.commits,
+            promotions: world.promotions,
+            switchovers: world.switchovers,
+            slowest_heal: *self.slowest_heal.borrow(),
+            last_lines: world.last_lines(),
+        }
+    }
+
+    async fn episode(&self) {
+        let kind = self.world.lock().rng.u32(0..10);
+        match kind {
+            0..=5 => self.harm().await,
+            6..=7 => self.switchover().await,
+            8 => self.harm_in_switchover().await,
+            _ => self.pause().await,
+        }
+    }
+
+    /// One to three faults at once or after each other.
+    async fn harm(&self) {
+        self.world.lock().faults = true;
+        let mut faults = Vec::new();
+        let many = self.world.lock().rng.usize(1..=3);
+        for _ in 0..many {
+            faults.push(self.draw());
+            faults[faults.len() - 1].begin(self);
+            self.wait(0, 15_000).await;
+        }
+        self.wait(1_000, 90_000).await;
+        for fault in &faults {
+            fault.end(self);
+        }
+        self.heal("faults", HEAL_BOUND).await;
+        self.world.lock().faults = false;
+    }
+
+    fn draw(&self) -> Fault {
+        let primary = self.primary();
+        let mut world = self.world.lock();
+        let nodes = world.nodes.len();
+        loop {
+            let fault = Fault::draw(&mut world.rng, nodes, primary);
+            // The last copy of the data is not thrown away.
+            let spared = match fault {
+                Fault::DiskReplaced(node) => {
+                    let now = self.world.now();
+                    let leader = (0..nodes).find(|n| world.nodes[*n].server.writable(now));
+                    leader.is_none_or(|l| l == node)
+                }
+                _ => false,
+            };
+            if !spared {
+                return fault;
+            }
+        }
+    }
+
+    /// A switchover in a healthy cluster takes place.
+    async fn switchover(&self) {
+        let Some(leader) = self.ask_for_switchover().await else { return };
+        let deadline = self.world.now() + HEAL_BOUND;
+        while self.primary().is_none_or(|p| p == leader) && self.world.now() < deadline {
+            sleep(STEP).await;
+        }
+        if self.primary().is_none_or(|p| p == leader) {
+            let now = self.world.now();
+            let mut world = self.world.lock();
+            let name = world.name(leader);
+            world.violate(now, format!("a switchover from {name} in a healthy cluster did not take place"));
+        }
+        self.world.lock().switchovers += 1;
+        self.heal("switchover", HEAL_BOUND).await;
+        self.world.lock().switchover_from = None;
+    }
+
+    async fn ask_for_switchover(&self) -> Option<usize> {
+        let leader = self.primary()?;
+        let request = {
+            let mut world = self.world.lock();
+            let nodes = world.nodes.len();
+            let candidate = (leader + world.rng.usize(1..nodes)) % nodes;
+            let candidate = world.rng.bool().then(|| world.name(candidate));
+            world.switchover_from = Some(leader);
+            world.must_have = None;
+            FailoverRequest { leader: Some(world.name(leader)), candidate, scheduled_at: None }
+        };
+        self.world.log(format!("switchover asked for: {request:?}"));
+        if let Err(error) = self.operator.write_failover(&request, None, BUDGET).await {
+            self.world.log(format!("the operator failed: {error}"));
+            return None;
+        }
+        Some(leader)
+    }
+
+    async fn harm_in_switchover(&self) {
+        self.world.lock().faults = true;
+        self.ask_for_switchover().await;
+        self.wait(0, 5_000).await;
+        let fault = self.draw();
+        fault.begin(self);
+        self.wait(1_000, 60_000).await;
+        fault.end(self);
+        self.heal("faults in a switchover", HEAL_BOUND).await;
+        let mut world = self.world.lock();
+        world.faults = false;
+        world.switchover_from = None;
+        world.must_have = None;
+    }
+
+    /// In pause nobody is promoted, started or stopped, whatever happens.
+    async fn pause(&self) {
+        self.set_pause(true).await;
+        self.wait(40_000, 60_000).await;
+        let before = self.world.lock().promotions;
+        let node = self.world.lock().rng.usize(0..3);
+        let what = self.world.lock().rng.u32(0..4);
+        let fault = match what {
+            0 => Some(Fault::AgentKilled(node)),
+            1 => Some(Fault::AgentStopped(node)),
+            2 => Some(Fault::PostgresKilled(node)),
+            _ => None,
+        };
+        if let Some(fault) = &fault {
+            fault.begin(self);
+            self.wait(1_000, 120_000).await;
+            fault.end(self);
+        }
+        self.wait(1_000, 60_000).await;
+        let now = self.world.now();
+        if self.world.lock().promotions != before {
+            self.world.lock().violate(now, "somebody was promoted in pause".to_owned());
+        }
+        self.set_pause(false).await;
+        self.heal("pause", HEAL_BOUND).await;
+    }
+
+    async fn set_pause(&self, pause: bool) {
+        let mut data = dynamic();
+        if pause {
+            data.insert("pause".to_owned(), true.into());
+        }
+        self.world.log(format!("pause: {pause}"));
+        let now = self.world.now();
+        let result = self.operator.write_config(&data, None, BUDGET).await;
+        let mut world = self.world.lock();
+        if let Err(error) = result {
+            world.violate(now, format!("the operator failed: {error}"));
+        }
+        world.paused = pause;
+        world.paused_since = pause.then_some(now);
+        world.nodes.iter_mut().for_each(|n| n.agent_since = now);
+    }
+
+    /// Waits until the cluster is whole, with every agent that ended by itself started again.
+    async fn heal(&self, what: &str, bound: Duration) {
+        let since = self.world.now();
+        loop {
+            self.restart_ended();
+            match whole(&self.world) {
+                Ok(()) => break,
+                Err(why) if self.world.now().since(since) > bound => {
+                    let now = self.world.now();
+                    let text = format!("not healed {} s after {what}: {why}", bound.as_secs());
+                    return self.world.lock().violate(now, text);
+                }
+                Err(_) => sleep(STEP).await,
+            }
+        }
+        let took = self.world.now().since(since);
+        self.world.log(format!("whole {:.1} s after {what}", took.as_secs_f64()));
+        let mut slowest = self.slowest_heal.borrow_mut();
+        *slowest = took.max(*slowest);
+    }
+
+    fn restart_ended(&self) {
+        for node in 0..self.nodes() {
+            let (alive, off) = {
+                let world = self.world.lock();
+                (world.nodes[node].agent, world.nodes[node].off)
+            };
+            if !alive && !off {
+                self.kill_agent(node);
+                self.start_agent(node);
+            }
+        }
+    }
+
+    fn nodes(&self) -> usize {
+        self.agents.borrow().len()
+    }
+
+    /// The writable primary with the key.
+    fn primary(&self) -> Option<usize> {
+        let now = self.world.now();
+        let world = self.world.lock();
+        (0..world.nodes.len()).find(|n| world.nodes[*n].server.writable(now) && world.has_lease(*n, now))
+    }
+
+    async fn wait(&self, least_ms: u64, most_ms: u64) {
+        let span = self.world.lock().span(least_ms, most_ms);
+        sleep(span).await;
+    }
+
+    pub fn cut(&self, a: usize, b: usize, cut: bool) {
+        let mut world = self.world.lock();
+        world.cut[a][b] = cut;
+        world.cut[b][a] = cut;
+    }
+
+    pub fn start_agent(&self, node: usize) {
+        if self.agents.borrow()[node].is_some() {
+            return;
+        }
+        let name = self.world.lock().name(node);
+        let build = Build {
+            world: Arc::clone(&self.world),
+            node,
+            dcs: (self.clients)(Some(&name)),
+            decide: self.options.decide,
+            grants_twice: self.options.grants_twice,
+        };
+        self.agents.borrow_mut()[node] = Some(Agent::start(build));
+    }
+
+    pub fn kill_agent(&self, node: usize) {
+        if let Some(agent) = self.agents.borrow_mut()[node].take() {
+            agent.kill();
+            let now = self.world.now();
+            let mut world = self.world.lock();
+            let name = world.name(node);
+            world.nodes[node].agent = false;
+            world.nodes[node].snapshot = None;
+            world.log(now, format!("{name} agent is gone"));
+        }
+    }
+
+    pub fn stop_agent(&self, node: usize) {
+        if let Some(agent) = &self.agents.borrow()[node] {
+            self.world.log("SIGTERM".to_owned());
+            agent.stop();
+        }
+    }
+}
