@@ -172,11 +172,12 @@ impl<'a> Cycle<'a> {
                 }
                 Ok(self.lease)
             }
-            silence if silence.is_silence() => Err(Stop::Silent),
-            _ => {
+            Outcome::Conflict => {
                 self.forget_lease();
                 Ok(None)
             }
+            // Whatever else went wrong does not say that somebody else has the lock.
+            _ => Err(Stop::Silent),
         }
     }
 

@@ -7,6 +7,7 @@
 pub mod command;
 mod cycle;
 pub mod facts;
+pub mod invariant;
 pub mod memory;
 pub mod request;
 pub mod rewind;
@@ -16,6 +17,11 @@ pub mod sentence;
 pub mod tags;
 pub mod upstream;
 pub mod view;
+
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
 
 pub use command::{Command, Job, JobEnd, JobId, JobKind, JobPhase, JobReport, JobResult, Outcome};
 pub use memory::Memory;

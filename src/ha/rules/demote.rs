@@ -48,8 +48,11 @@ pub(super) fn rule(cycle: &mut Cycle<'_>) -> Maybe {
 
 /// Whether the present job has, or may have made, a server that accepts writes.
 pub(super) fn may_write(cycle: &Cycle<'_>) -> bool {
-    let promoting = cycle.view.server.job.as_ref().is_some_and(|j| j.phase == JobPhase::Promoting);
-    promoting || cycle.facts.is_primary || matches!(cycle.role, Role::Primary | Role::Promoted)
+    let writes = cycle.view.status.as_ref().is_some_and(|status| !status.in_recovery);
+    let job = cycle.view.server.job.as_ref();
+    let promoting = job.is_some_and(|j| j.phase == JobPhase::Promoting);
+    let starting = job.is_some_and(|j| matches!(j.job.kind(), JobKind::StartPrimary | JobKind::Restart));
+    writes || promoting || starting && matches!(cycle.role, Role::Primary | Role::Promoted)
 }
 
 /// Renews the lease as long as this demotion has the key to release. A lost lock turns it into an immediate stop.

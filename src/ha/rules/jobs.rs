@@ -20,6 +20,9 @@ pub(super) fn settle(cycle: &mut Cycle<'_>) -> Maybe {
             cycle.memory.action = None;
         }
     }
+    if cycle.facts.running && !cycle.facts.starting && cycle.view.server.job.is_none() {
+        cycle.memory.crash_recovery = None;
+    }
     announce(cycle);
     remember_cluster(cycle);
     requests::settle(cycle);
@@ -37,7 +40,7 @@ fn remember(cycle: &mut Cycle<'_>, end: &JobEnd) {
         cycle.log(Level::Error, format!("{name} failed: {text}"));
     }
     match end.job.kind() {
-        JobKind::Promote => cycle.memory.pre_promote_failed |= end.result == JobResult::PrePromoteFailed,
+        JobKind::Promote => promoted(cycle, &end.result),
         JobKind::Rewind => rewound(cycle, &end.result),
         JobKind::Stop => stopped(cycle, end),
         JobKind::StartPrimary | JobKind::Follow | JobKind::Restart => started(cycle, end),
@@ -50,6 +53,22 @@ fn remember(cycle: &mut Cycle<'_>, end: &JobEnd) {
         JobKind::RemoveData => cycle.memory.remove_data &= failed.is_some(),
         JobKind::CrashRecovery | JobKind::MoveDataAside => {}
     }
+}
+
+fn promoted(cycle: &mut Cycle<'_>, result: &JobResult) {
+    match result {
+        JobResult::PrePromoteFailed => {
+            cycle.memory.pre_promote_failed = true;
+            postpone_start(cycle);
+        }
+        JobResult::Failed(_) => postpone_start(cycle),
+        _ => went_well(cycle),
+    }
+}
+
+fn went_well(cycle: &mut Cycle<'_>) {
+    cycle.memory.failed_starts = 0;
+    cycle.memory.start_not_before = None;
 }
 
 fn rewound(cycle: &mut Cycle<'_>, result: &JobResult) {
@@ -95,10 +114,7 @@ fn started(cycle: &mut Cycle<'_>, end: &JobEnd) {
     }
     match end.result {
         JobResult::Failed(_) => postpone_start(cycle),
-        JobResult::Done | JobResult::StillStarting => {
-            cycle.memory.failed_starts = 0;
-            cycle.memory.start_not_before = None;
-        }
+        JobResult::Done | JobResult::StillStarting => went_well(cycle),
         _ => {}
     }
 }
@@ -109,8 +125,7 @@ fn cloned(cycle: &mut Cycle<'_>, end: &JobEnd) {
     match &end.result {
         JobResult::Done | JobResult::StillStarting => {
             cycle.info(format!("bootstrapped {from}"));
-            cycle.memory.failed_starts = 0;
-            cycle.memory.start_not_before = None;
+            went_well(cycle);
         }
         JobResult::Cancelled => {}
         _ => {

@@ -1,6 +1,6 @@
 //! The lock is mine (ha-rules 6 and 10).
 
-use super::{candidates, demote, failover, history, slots};
+use super::{candidates, demote, diverged, failover, history, slots};
 use crate::cluster::Role;
 use crate::ha::cycle::{Cycle, Lease, Maybe, Step};
 use crate::ha::memory::DemoteMode;
@@ -92,6 +92,10 @@ fn promote(cycle: &mut Cycle<'_>, promoted: Rule) -> Step {
     if cycle.view.status.is_none() || cycle.facts.starting {
         // Who does not answer cannot be told to promote.
         return Ok(Rule::ServerSilent);
+    }
+    if let Some(moment) = diverged::too_early(cycle) {
+        cycle.wake_at(moment);
+        return Ok(Rule::JobInProgress("promote".to_owned()));
     }
     let job = Job::Promote { wait: cycle.view.global.loop_wait };
     let refused = cycle.start("promote", job)?.err();

@@ -55,7 +55,8 @@ fn positions(cycle: &mut Cycle<'_>, status: &NodeStatus, data: &mut MemberData) 
     let received = status.receiver.as_ref().map(|r| r.timeline).filter(|t| t.0 > 0);
     let asked = || status.replica_timeline.filter(|t| t.0 > 0);
     let control = || status.control_timeline.filter(|_| cycle.role == Role::StandbyLeader);
-    let timeline: Option<Timeline> = received.or_else(control).or_else(asked);
+    let known = cycle.memory.last_timeline.filter(|t| t.0 > 0);
+    let timeline: Option<Timeline> = received.or_else(control).or(known).or_else(asked);
     if timeline.is_some() {
         cycle.memory.last_timeline = timeline;
     }

@@ -15,7 +15,9 @@ pub(super) fn rule(cycle: &mut Cycle<'_>) -> Maybe {
 /// Makes the server follow whom it should. A running primary is demoted (rule `demoted`), but not in pause.
 pub(super) fn follow(cycle: &mut Cycle<'_>, demoted: Rule, followed: Rule) -> Step {
     let whom = upstream::to_follow(cycle.view, &cycle.cluster);
-    if cycle.facts.is_primary {
+    // A promotion that was signalled makes a primary of it in a moment.
+    let soon_primary = cycle.role == Role::Promoted && cycle.facts.running && !cycle.facts.paused;
+    if cycle.facts.is_primary || soon_primary {
         if cycle.facts.paused {
             cycle.set_role(Role::Primary);
             return Ok(Rule::PausedPrimaryWithoutLock);

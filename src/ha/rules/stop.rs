@@ -81,9 +81,16 @@ fn keep_lock(cycle: &mut Cycle<'_>, end: &ProcessEnd) -> Result<bool, Stop> {
 }
 
 fn stop_server(cycle: &mut Cycle<'_>, end: &ProcessEnd) -> Step {
-    keep_lock(cycle, end)?;
-    let timeout = demote::stop_timeout(cycle);
-    start_stop(cycle, Job::Stop { mode: StopMode::Fast, checkpoint: false, timeout, role: None })?;
+    let leads = cycle.facts.has_lock;
+    let lost = !keep_lock(cycle, end)? && leads && cycle.facts.is_primary;
+    let job = if lost {
+        cycle.log(Level::Error, "failed to update leader lock");
+        let timeout = Some(cycle.view.global.retry_timeout);
+        Job::Stop { mode: StopMode::Immediate, checkpoint: false, timeout, role: None }
+    } else {
+        Job::Stop { mode: StopMode::Fast, checkpoint: false, timeout: demote::stop_timeout(cycle), role: None }
+    };
+    start_stop(cycle, job)?;
     Ok(Rule::Stopping)
 }
 

@@ -1,0 +1,12 @@
+//! Table tests of the decisions: a row is one line of differences from a healthy standby, and what must come of it.
+
+mod begin;
+mod demotion;
+mod down;
+mod failover;
+mod jobs;
+mod properties;
+mod publish;
+mod race;
+mod requests;
+mod steady;

@@ -1,0 +1,218 @@
+//! No leader: who takes over (ha-rules 5, 8, 9.3).
+
+use crate::cluster::*;
+use crate::ha::testing::*;
+use crate::ha::{Command, JobKind, Outcome, View};
+use crate::types::{Lsn, Timeline};
+
+const WON: &str = "promoted self to leader by acquiring session lock";
+const NOT_FIRST: &str = "following a different leader because i am not the healthiest node";
+const NEVER: &str = "following a different leader because I am not allowed to promote";
+
+fn wins(view: View, world: World) -> Course {
+    let course = does(view, world, WON, Some(JobKind::Promote));
+    assert!(course.asked.contains(&Command::AcquireLeader));
+    course
+}
+
+#[track_caller]
+fn stands_back(view: View, world: World) -> Course {
+    let course = says(view, world, NOT_FIRST);
+    assert!(!course.asked.contains(&Command::AcquireLeader));
+    course
+}
+
+fn cluster() -> View {
+    view().member("b", 1000).member("c", 1000)
+}
+
+#[test]
+fn position_decides() {
+    wins(view(), world());
+    wins(cluster(), world());
+    wins(cluster(), world().peer(peer("b", 1000)));
+    wins(cluster(), world().peer(peer("b", 999)).peer(peer("c", 0)));
+    assert!(stands_back(cluster(), world().peer(peer("b", 1001))).logged("Wal position of b is ahead"));
+    stands_back(cluster(), world().peer(peer("b", 10)).peer(peer("c", 2000)));
+    // whoever cannot lead is not in the way
+    let nofailover = |name: &str| {
+        let mut peer = peer(name, 2000);
+        peer.tags = tags(serde_json::json!({"nofailover": true}));
+        peer
+    };
+    wins(cluster(), world().peer(nofailover("b")));
+    wins(cluster(), world().peer(PeerStatus { watchdog_failed: true, ..peer("b", 2000) }));
+    wins(cluster(), world().peer(PeerStatus { reachable: false, ..peer("b", 2000) }));
+    let tagged = view().member_with("b", |m| m.data.tags = tags(serde_json::json!({"nofailover": true})));
+    let course = wins(tagged, world().peer(peer("b", 2000)));
+    assert!(!course.asked.iter().any(|c| matches!(c, Command::PollPeers(_))));
+    wins(view().member_with("b", |m| m.data.api_url = None), world().peer(peer("b", 2000)));
+    // a living primary
+    let primary = PeerStatus { in_recovery: Some(false), position: Lsn(0), ..peer("b", 0) };
+    assert!(stands_back(cluster(), world().peer(primary)).logged("Primary (b) is still alive"));
+}
+
+#[test]
+fn lag_and_timeline_decide() {
+    let lag = |optime, limit| {
+        cluster()
+            .cluster_with(|c| c.status.optime = Some(Lsn(optime)))
+            .change(|v| v.global.maximum_lag_on_failover = limit)
+    };
+    wins(lag(1100, 100), world());
+    assert!(stands_back(lag(1101, 100), world()).logged("My wal position exceeds maximum replication lag"));
+    wins(lag(0, 0), world());
+    let timeline = |check| cluster().history(&[(1, 10)]).change(|v| v.global.check_timeline = check);
+    wins(timeline(false), world());
+    stands_back(timeline(true), world());
+    let own = |t| world().change(|w| w.own_timeline = Some(t));
+    stands_back(timeline(true), own(1));
+    wins(timeline(true), own(2));
+    let cached = timeline(true).change(|v| v.memory.last_timeline = Some(Timeline(2)));
+    let course = run(&cached, &world());
+    assert_eq!(
+        course.asked.first(),
+        Some(&Command::PollPeers(vec![
+            ("b".to_owned(), "http://b:8008/patroni".to_owned()),
+            ("c".to_owned(), "http://c:8008/patroni".to_owned()),
+        ]))
+    );
+}
+
+#[test]
+fn priority_decides_between_equals() {
+    let with = |name: &str, priority: i64, lsn| {
+        let mut peer = peer(name, lsn);
+        peer.tags = tags(serde_json::json!({ "failover_priority": priority }));
+        peer
+    };
+    stands_back(cluster(), world().peer(with("b", 2, 1000)));
+    wins(cluster(), world().peer(with("b", 1, 1000)));
+    wins(cluster(), world().peer(with("b", 2, 999)));
+    wins(cluster().tagged(serde_json::json!({"failover_priority": 3})), world().peer(with("b", 2, 1000)));
+    // the former leader's priority does not count
+    let led = cluster().change(|v| v.memory.last_led = cluster().leader("b").cluster.ok());
+    assert!(wins(led, world().peer(with("b", 2, 1000))).logged("Ignoring former leader b having priority 2"));
+}
+
+#[test]
+fn members_of_the_last_led_view_are_asked_too() {
+    let view = view().change(|v| v.memory.last_led = cluster().leader("b").cluster.ok());
+    stands_back(view, world().peer(peer("b", 2000)));
+}
+
+#[test]
+fn who_may_not_lead() {
+    says(cluster().tagged(serde_json::json!({"nofailover": true})), world(), NEVER);
+    says(cluster().tagged(serde_json::json!({"failover_priority": 0})), world(), NEVER);
+    let course = says(cluster().change(|v| v.memory.no_race_until = Some(v.now + secs(1))), world(), NOT_FIRST);
+    assert!(course.logged("backoff: skip leader race"));
+    wins(cluster().change(|v| v.memory.no_race_until = Some(v.now)), world());
+    says(cluster().starting(3), world(), NOT_FIRST);
+    says(cluster().change(|v| v.status = None), world(), "Error communicating with PostgreSQL. Will try again later");
+    says(cluster().change(|v| v.watchdog.required = true), world(), NOT_FIRST);
+    does(
+        cluster().primary().tagged(serde_json::json!({"nofailover": true})).history(&[(1, 10)]),
+        world(),
+        "demoting self because I am not allowed to become primary",
+        Some(JobKind::Stop),
+    );
+}
+
+#[test]
+fn a_primary_without_leader_takes_the_lock_unless_the_cluster_moved_on() {
+    let course = says(cluster().primary(), world().peer(peer("b", 5000)), "acquired session lock as a leader");
+    assert!(course.asked.contains(&Command::AcquireLeader));
+    let moved_on = cluster().primary().history(&[(1, 10)]);
+    does(moved_on, world(), "demoting self because i am not the healthiest node", Some(JobKind::Stop));
+    does(
+        cluster().primary(),
+        world().change(|w| w.acquire = Some(Outcome::Conflict)),
+        "demoted self after trying and failing to obtain lock",
+        Some(JobKind::Stop),
+    );
+}
+
+#[test]
+fn losing_the_race_means_to_follow_the_winner() {
+    let world = world().change(|w| {
+        w.acquire = Some(Outcome::Conflict);
+        w.reload = cluster().leader("b").cluster.ok();
+    });
+    let course = says(cluster(), world, "following new leader after trying and failing to obtain lock");
+    let followed =
+        course.asked.iter().any(|c| matches!(c, Command::CheckRecovery { upstream: Some(u) } if u.name == "b"));
+    assert!(followed);
+    assert_eq!(course.finish.memory.lease_until, None);
+}
+
+#[test]
+fn an_unanswered_acquire_promotes_nobody() {
+    for outcome in [Outcome::Unknown("late".to_owned()), Outcome::Unreachable("no".to_owned())] {
+        let silent = || world().change(|w| w.acquire = Some(outcome.clone()));
+        says(cluster(), silent(), "DCS is not accessible");
+        does(
+            cluster().primary(),
+            silent(),
+            "demoted self because DCS is not accessible and I was a leader",
+            Some(JobKind::Stop),
+        );
+    }
+}
+
+#[test]
+fn a_failover_key_decides_who_may_race() {
+    let key = |leader, candidate| cluster().failover(leader, candidate);
+    // it is me
+    let course = wins(key(Some("b"), Some("a")), world());
+    assert!(course.finish.commands.contains(&Command::WriteFailover {
+        leader: None,
+        candidate: None,
+        expect: Some(Revision(3))
+    }));
+    // a healthy candidate goes first, an unhealthy one does not block
+    assert!(stands_back(key(Some("b"), Some("c")), world().peer(peer("c", 10))).logged("switchover: to c, i am a"));
+    assert!(wins(key(Some("b"), Some("c")), world()).logged("switchover: member c is not reachable"));
+    wins(key(None, Some("gone")), world());
+    stands_back(key(None, Some("c")), world().peer(peer("c", 0)));
+    // the old leader is not asked, and lag does not count
+    wins(key(Some("b"), None), world().peer(peer("b", 9000)));
+    stands_back(key(Some("b"), None), world().peer(peer("c", 9000)));
+    wins(key(Some("b"), None).cluster_with(|c| c.status.optime = Some(Lsn(u64::MAX))), world());
+    // I was the leader: only when nobody else can
+    wins(key(Some("a"), None), world());
+    stands_back(key(Some("a"), None), world().peer(peer("b", 1000)));
+    wins(key(Some("a"), Some("b")), world());
+    stands_back(key(Some("a"), Some("b")), world().peer(peer("c", 1000)));
+    // an emptied key is none
+    wins(key(None, None), world());
+    // whoever is passed over may be ahead of the chosen one
+    let course =
+        stands_back(key(Some("b"), Some("c")).change(|v| v.global.use_pg_rewind = true), world().peer(peer("c", 10)));
+    assert_eq!(course.finish.memory.rewind, crate::ha::rewind::RewindState::Check);
+}
+
+#[test]
+fn in_pause_only_a_named_candidate_takes_over() {
+    let key = |leader, candidate| cluster().paused().failover(leader, candidate);
+    let course = does(key(Some("b"), Some("a")), world(), &format!("PAUSE: {WON}"), Some(JobKind::Promote));
+    assert!(course.finish.commands.contains(&Command::WriteFailover {
+        leader: None,
+        candidate: Some("a".to_owned()),
+        expect: Some(Revision(3))
+    }));
+    let alone = "PAUSE: no action. I am (a)";
+    says(key(Some("b"), None), world(), alone);
+    says(key(Some("b"), Some("c")), world(), alone);
+    says(key(Some("b"), Some("a")).tagged(serde_json::json!({"nofailover": true})), world(), alone);
+    // the candidate is gone and I am the primary: the key goes
+    let course = says(key(Some("b"), Some("gone")).primary(), world(), "PAUSE: acquired session lock as a leader");
+    assert!(course.logged("removing failover key because failover candidate is not running"));
+}
+
+#[test]
+fn winning_resets_the_clocks_of_kept_slots() {
+    let view = cluster().cluster_with(|c| c.status.retain_slots = Some(vec!["gone".to_owned()]));
+    let course = wins(view.clone(), world());
+    assert_eq!(course.finish.memory.retain_slots.get("gone"), Some(&view.now));
+}
