@@ -102,7 +102,9 @@ fn clusters_survive_what_befalls_them() {
     });
     let failed = failed.into_inner().unwrap();
     let (commits, promotions, switchovers, slowest) = totals.into_inner().unwrap();
-    println!("{hours} cluster-hours: {commits} commits, {promotions} promotions, {switchovers} switchovers, slowest to heal {slowest:?}");
+    println!(
+        "{hours} cluster-hours: {commits} commits, {promotions} promotions, {switchovers} switchovers, slowest to heal {slowest:?}"
+    );
     if let Some((seed, outcome)) = failed.first() {
         panic!("{}", report(*seed, outcome));
     }

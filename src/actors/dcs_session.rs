@@ -7,7 +7,9 @@ use crate::dcs::{Dcs, DcsError, FailoverRequest};
 use crate::ha::{Command, Outcome};
 use crate::types::Lsn;
 use actix::{Actor, AsyncContext, Context, Handler, Message, Recipient};
+use futures_util::FutureExt;
 use serde_json::{Map, Value};
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -187,10 +189,14 @@ async fn load(dcs: &dyn Dcs, budget: Duration) -> Result<Arc<Cluster>, DcsError>
     within(budget, dcs.load(budget)).await.map(Arc::new)
 }
 
-/// The store keeps to its budget by contract; this is for the case that it does not.
+/// The store keeps to its budget and does not panic, by contract; this is for the case that it does not keep to it.
 async fn within<T>(budget: Duration, verb: impl Future<Output = Result<T, DcsError>>) -> Result<T, DcsError> {
     let late = || DcsError::Unknown(format!("no answer from the store within {} s", budget.as_secs_f32()));
-    tokio::time::timeout(budget, verb).await.unwrap_or_else(|_| Err(late()))
+    match tokio::time::timeout(budget, AssertUnwindSafe(verb).catch_unwind()).await {
+        Ok(Ok(result)) => result,
+        Ok(Err(_)) => Err(DcsError::Unknown("the client of the store has broken down".to_owned())),
+        Err(_) => Err(late()),
+    }
 }
 
 /// Carries out a command of a cycle.
