@@ -3,6 +3,8 @@
 //!
 //! etcd is taken from PATH; without it those tests are skipped with a message.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 #[path = "dcs_conformance/bench.rs"]
 mod bench;
 #[path = "dcs_conformance/cases.rs"]
@@ -13,6 +15,8 @@ mod etcd;
 mod etcd_faults;
 #[path = "dcs_conformance/proxy.rs"]
 mod proxy;
+#[path = "dcs_conformance/python.rs"]
+mod python;
 #[path = "dcs_conformance/watch_cases.rs"]
 mod watch_cases;
 

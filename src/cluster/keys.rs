@@ -32,3 +32,19 @@ impl Keys {
         format!("{}/members/{name}", self.base)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn repeated_slashes_collapse() {
+        for namespace in ["service", "/service/", "//service"] {
+            let keys = Keys::new(namespace, "demo");
+            assert_eq!(keys.prefix(), "/service/demo/");
+            assert_eq!(keys.key("leader"), "/service/demo/leader");
+            assert_eq!(keys.member("a"), "/service/demo/members/a");
+        }
+        assert_eq!(Keys::new("/a//b/", "/c").prefix(), "/a/b/c/");
+    }
+}

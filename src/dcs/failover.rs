@@ -126,11 +126,10 @@ impl Rotation {
         }
     }
 
-    /// The one after `endpoint`.
+    /// Whether the configuration names this endpoint, rather than the store itself.
     #[must_use]
-    pub fn after(&self, endpoint: &str) -> Option<&str> {
-        let index = self.endpoints.iter().position(|e| e == endpoint).map_or(self.current, |i| i + 1);
-        self.endpoints.get(index.checked_rem(self.endpoints.len())?).map(String::as_str)
+    pub fn is_configured(&self, endpoint: &str) -> bool {
+        self.configured.iter().any(|e| e == endpoint)
     }
 
     /// The store named its members: they are asked first; those of the configuration stay as a last resort, since the
@@ -156,12 +155,18 @@ pub struct TermGuard {
 }
 
 impl TermGuard {
+    /// Whether replies from another cluster than this one have been accepted.
+    #[must_use]
+    pub fn is_other_cluster(&self, cluster: u64) -> bool {
+        self.cluster != 0 && self.cluster != cluster
+    }
+
     /// Takes note of a reply. `false`: it comes from a member that missed an election.
     pub fn accept(&mut self, cluster: u64, term: u64) -> bool {
         if cluster == self.cluster && term < self.term {
             return false;
         }
-        if self.cluster != 0 && cluster != self.cluster {
+        if self.is_other_cluster(cluster) {
             tracing::warn!("Connected to another Etcd cluster: {:x} instead of {:x}", cluster, self.cluster);
         }
         *self = Self { cluster, term };
@@ -249,13 +254,14 @@ mod tests {
         assert_eq!(r.current(), Some("b"));
         r.failed("b");
         r.failed("b");
-        assert_eq!((r.current(), r.after("c"), r.after("a")), (Some("c"), Some("a"), Some("b")));
+        assert_eq!(r.current(), Some("c"));
         r.discovered(vec!["x".into(), "c".into()]);
         assert_eq!((r.current(), r.len()), (Some("c"), 4));
         r.failed("c");
         r.failed("a");
         r.failed("b");
         assert_eq!(r.current(), Some("x"));
+        assert!(r.is_configured("c") && !r.is_configured("x"));
         assert_eq!(Rotation::new(Vec::new(), 3).current(), None);
     }
 
@@ -264,6 +270,7 @@ mod tests {
         let mut guard = TermGuard::default();
         assert!(guard.accept(1, 5) && guard.accept(1, 5) && guard.accept(1, 6));
         assert!(!guard.accept(1, 5));
+        assert!(guard.is_other_cluster(2) && !guard.is_other_cluster(1));
         // Another cluster counts on its own.
         assert!(guard.accept(2, 1) && guard.accept(2, 2));
     }

@@ -75,8 +75,10 @@ async fn without_any_endpoint_nothing_is_done_and_the_budget_is_kept() {
     assert!(matches!(dcs.renew_leader(budget).await, Err(DcsError::Unreachable(_))));
     assert!(matches!(dcs.initialize(None, true, budget).await, Err(DcsError::Unreachable(_))));
     assert!(matches!(dcs.touch_member(&data("x"), budget).await, Err(DcsError::Unreachable(_))));
+    let config = dcs.write_config(&serde_json::Map::new(), None, budget).await;
+    assert!(matches!(config, Err(DcsError::Unreachable(_))), "{config:?}");
     dcs.close(budget).await;
-    assert!(clock.mono().since(before) < budget * 6 + Duration::from_secs(1));
+    assert!(clock.mono().since(before) < budget * 7 + Duration::from_secs(1));
     assert_eq!(dcs.last_seen(), None);
 }
 
@@ -272,7 +274,9 @@ async fn tls_with_client_certificates_works_and_strangers_are_not_believed() {
     full_round(&*member("a", tls.clone()), BUDGET).await;
     let budget = Duration::from_secs(2);
     let stranger = Etcd3 { cacert: Some(others.path().join("cert.pem")), ..tls.clone() };
-    unanswered(member("a", stranger).load(budget).await);
+    // No connection, so surely nothing was written.
+    let unconnected = member("a", stranger).write_config(&serde_json::Map::new(), None, budget).await;
+    assert!(matches!(unconnected, Err(DcsError::Unreachable(_))), "{unconnected:?}");
     let anonymous = Etcd3 { cert: None, key: None, ..tls.clone() };
     unanswered(member("a", anonymous).load(budget).await);
     let plain = Etcd3 { https: false, ..tls };

@@ -134,11 +134,10 @@ impl Caller {
                 Err(Failure::LeaseNotFound) => return Err(CallError::LeaseNotFound),
                 Err(Failure::Refused(text)) => return Err(CallError::Dcs(course.refused(text))),
                 Err(failure) => {
-                    tracing::debug!("{endpoint}: {}", failure.text());
+                    tracing::error!("Request to server {endpoint} failed: {}", failure.text());
                     course.lost |= matches!(failure, Failure::Lost(_));
                     course.last = format!("{endpoint}: {}", failure.text());
-                    self.forget_client(&endpoint);
-                    self.rotation().failed(&endpoint);
+                    self.leave(&endpoint);
                 }
             }
         }
@@ -200,8 +199,17 @@ impl Caller {
         Ok(client)
     }
 
-    /// The next request to this endpoint makes a new connection.
-    pub(super) fn forget_client(&self, endpoint: &str) {
+    /// Something is wrong with this endpoint: the next one is asked from now on, and this one by a new connection.
+    pub(super) fn leave(&self, endpoint: &str) {
+        self.forget_client(endpoint);
+        let mut rotation = self.rotation();
+        rotation.failed(endpoint);
+        if let Some(next) = rotation.current().filter(|next| *next != endpoint) {
+            tracing::info!("Selected new etcd server {next}");
+        }
+    }
+
+    fn forget_client(&self, endpoint: &str) {
         self.with_known(endpoint, |known| known.client = None);
     }
 
@@ -210,6 +218,11 @@ impl Caller {
     fn note_header(&self, endpoint: &str, header: Option<&ResponseHeader>, effect: Effect) -> Result<u64, Failure> {
         let Some(header) = header else { return Ok(self.with_known(endpoint, |known| known.term)) };
         let term = header.raft_term();
+        // A member's idea of its own address ("localhost") may lead us into somebody else's etcd.
+        let foreign = locked(&self.guard).is_other_cluster(header.cluster_id());
+        if foreign && !self.rotation().is_configured(endpoint) {
+            return Err(Failure::NotDone("it belongs to another Etcd cluster".to_owned()));
+        }
         self.with_known(endpoint, |known| known.term = term);
         if locked(&self.guard).accept(header.cluster_id(), term) || effect == Effect::Write {
             return Ok(term);

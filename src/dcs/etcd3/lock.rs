@@ -30,14 +30,16 @@ impl Etcd3Store {
             // Nothing is written before the lease is there.
             let held = self.session.ensure(&self.caller, KeepAlive::Always, left()).await.map_err(not_done)?;
             match self.create_leader(name, &held, left()).await {
-                Ok(true) => return Ok(held.lease()),
-                Ok(false) => {
+                Ok(Some(true)) => return Ok(held.lease()),
+                // The lock is ours, but until when?
+                Ok(Some(false)) => return self.renew(name, left()).await,
+                Ok(None) => {
                     tracing::info!("Could not take out TTL lock");
                     return Err(DcsError::Conflict("Could not take out TTL lock".to_owned()));
                 }
                 Err(CallError::LeaseNotFound) => {
                     tracing::error!("Our lease disappeared from Etcd. Will try to get a new one and retry attempt");
-                    self.session.lost(held.id).await;
+                    self.session.lost(held.id);
                 }
                 Err(CallError::Dcs(error)) => return Err(error),
             }
@@ -63,7 +65,7 @@ impl Etcd3Store {
                     Ok(true) if proven => return Ok(held.lease()),
                     Ok(true) => {}
                     Ok(false) => return Err(DcsError::Conflict("somebody else took the leader lock".to_owned())),
-                    Err(CallError::LeaseNotFound) => self.session.lost(held.id).await,
+                    Err(CallError::LeaseNotFound) => self.session.lost(held.id),
                     Err(CallError::Dcs(error)) => return Err(error),
                 },
             }
@@ -104,19 +106,19 @@ impl Etcd3Store {
         Err(DcsError::Unknown("the leader key changes all the time".to_owned()))
     }
 
-    /// `false`: somebody holds the lock.
-    async fn create_leader(&self, name: &str, held: &Held, budget: Duration) -> Result<bool, CallError> {
+    /// Creates the key; says whether that proves the keep-alive before it. `None`: somebody holds the lock.
+    async fn create_leader(&self, name: &str, held: &Held, budget: Duration) -> Result<Option<bool>, CallError> {
         let key = self.keys.key("leader");
         let txn = Txn::new()
             .when([Compare::create_revision(key.clone(), CompareOp::Equal, 0)])
             .and_then([TxnOp::put(key.clone(), name, Some(PutOptions::new().with_lease(held.id)))])
             .or_else([TxnOp::get(key, None)]);
         let reply = self.txn(Patience::Budget, budget, txn).await?;
-        if reply.response.succeeded() {
-            return Ok(true);
-        }
         // An earlier try, whose answer was lost, may have been the one that created it.
-        Ok(found(&reply.response).is_some_and(|kv| kv.value() == name.as_bytes() && kv.lease() == held.id))
+        let found = || found(&reply.response);
+        let ours = reply.response.succeeded()
+            || found().is_some_and(|kv| kv.value() == name.as_bytes() && kv.lease() == held.id);
+        Ok(ours.then(|| held.is_proven_by(&reply)))
     }
 
     /// Binds the key to our lease if it has our name, creates it if there is none. `false`: somebody else holds it.
@@ -148,8 +150,7 @@ impl Etcd3Store {
             DcsError::Unreachable(text) => DcsError::Unknown(text),
             other => other,
         })?;
-        let proven = reply.endpoint == held.endpoint && reply.term == held.term_before;
-        Ok((holder_of(reply.response.kvs().first(), name, held.id), proven))
+        Ok((holder_of(reply.response.kvs().first(), name, held.id), held.is_proven_by(&reply)))
     }
 
     async fn holder(&self, name: &str, budget: Duration) -> Result<Holder, DcsError> {

@@ -1,6 +1,6 @@
 //! The lease to which the keys of this member are bound.
 
-use super::caller::{CallError, Caller, Effect};
+use super::caller::{CallError, Caller, Effect, Reply};
 use crate::dcs::failover::Patience;
 use crate::dcs::{DcsError, Lease};
 use crate::types::Mono;
@@ -29,6 +29,12 @@ pub(super) struct Held {
 impl Held {
     pub(super) fn lease(&self) -> Lease {
         Lease { until: self.renewed + self.ttl }
+    }
+
+    /// Whether this reply, which a majority stands behind, proves that the keep-alive before it was heard by the true
+    /// leader of the etcd cluster: the same node answered, and no election came between.
+    pub(super) fn is_proven_by<T>(&self, reply: &Reply<T>) -> bool {
+        reply.endpoint == self.endpoint && reply.term == self.term_before
     }
 }
 
@@ -65,8 +71,9 @@ impl Session {
     }
 
     /// The store says that this lease is gone.
-    pub(super) async fn lost(&self, id: i64) {
-        let mut held = self.held.lock().await;
+    pub(super) fn lost(&self, id: i64) {
+        // Whoever holds the lock keeps the lease alive just now and will be told the same.
+        let Ok(mut held) = self.held.try_lock() else { return };
         if held.as_ref().is_some_and(|h| h.id == id) {
             *held = None;
             self.id.store(0, Ordering::Release);

@@ -121,8 +121,7 @@ impl Watcher {
             Err(_) => "timed out".to_owned(),
         };
         tracing::debug!("watch at {endpoint}: {error}");
-        caller.forget_client(&endpoint);
-        caller.rotation().failed(&endpoint);
+        caller.leave(&endpoint);
         state.broken = true;
         state.pause = (state.pause * 2).clamp(MIN_PAUSE, MAX_PAUSE);
         false
@@ -130,8 +129,7 @@ impl Watcher {
 
     fn close(&self, state: &mut State, caller: &Caller) {
         if let Some((endpoint, _)) = state.open.take() {
-            caller.forget_client(&endpoint);
-            caller.rotation().failed(&endpoint);
+            caller.leave(&endpoint);
         }
         state.broken = true;
         state.pause = (state.pause * 2).clamp(MIN_PAUSE, MAX_PAUSE);

@@ -131,7 +131,7 @@ impl Etcd3Store {
                 }
                 Err(CallError::LeaseNotFound) => {
                     tracing::error!("Our lease disappeared from Etcd, can not \"touch_member\"");
-                    self.session.lost(held.id).await;
+                    self.session.lost(held.id);
                 }
                 Err(CallError::Dcs(error)) => return Err(error),
             }
