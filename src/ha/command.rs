@@ -211,6 +211,25 @@ pub enum JobKind {
     RemoveData,
 }
 
+impl JobKind {
+    /// Whether the server cannot accept writes while this runs, nor because of it.
+    #[must_use]
+    pub fn makes_no_primary(self) -> bool {
+        match self {
+            Self::Follow
+            | Self::Rewind
+            | Self::CrashRecovery
+            | Self::Clone
+            | Self::Reinitialize
+            | Self::MoveDataAside
+            | Self::RemoveData => true,
+            Self::StartPrimary | Self::Stop | Self::Restart | Self::Promote | Self::Bootstrap | Self::PostBootstrap => {
+                false
+            }
+        }
+    }
+}
+
 impl Job {
     /// Which job it is.
     #[must_use]

@@ -212,7 +212,8 @@ fn lock_lost(view: &View) -> bool {
 }
 
 fn writes(view: &View) -> bool {
-    let primary = matches!(view.server.role, Role::Primary | Role::Promoted);
+    let standby = view.server.job.as_ref().is_some_and(|j| j.job.kind().makes_no_primary());
+    let primary = matches!(view.server.role, Role::Primary | Role::Promoted) && !standby;
     view.server.facts.postmaster.is_some() && view.status.as_ref().map_or(primary, |s| !s.in_recovery)
 }
 

@@ -34,7 +34,7 @@ pub(super) fn view() -> View {
     };
     let view = View {
         cycle: 7,
-        now: Mono(secs(1000)),
+        now: Mono(secs(100_000)),
         wall: "2026-05-01T12:00:00Z".parse::<Wall>().unwrap(),
         me,
         global: Global::default(),
@@ -62,10 +62,10 @@ pub(super) fn view() -> View {
 fn server() -> ServerReport {
     ServerReport {
         state: PgState::Running,
-        state_since: Mono(secs(900)),
+        state_since: Mono(secs(99_900)),
         role: Role::Replica,
         facts: ServerFacts {
-            at: Mono(secs(1000)),
+            at: Mono(secs(100_000)),
             data_dir: DataDir::Present(Some(PgVersion(150_000))),
             postmaster: Some(Postmaster { pid: 100, start_ticks: 1 }),
             control: Some(ControlData {

@@ -51,8 +51,8 @@ pub(super) fn may_write(cycle: &Cycle<'_>) -> bool {
     let writes = cycle.view.status.as_ref().is_some_and(|status| !status.in_recovery);
     let job = cycle.view.server.job.as_ref();
     let promoting = job.is_some_and(|j| j.phase == JobPhase::Promoting);
-    let starting = job.is_some_and(|j| matches!(j.job.kind(), JobKind::StartPrimary | JobKind::Restart));
-    writes || promoting || starting && matches!(cycle.role, Role::Primary | Role::Promoted)
+    let standby = job.is_some_and(|j| j.job.kind().makes_no_primary());
+    writes || promoting || !standby && matches!(cycle.role, Role::Primary | Role::Promoted)
 }
 
 /// Renews the lease as long as this demotion has the key to release. A lost lock turns it into an immediate stop.

@@ -47,8 +47,10 @@ fn proceed(cycle: &mut Cycle<'_>) -> Step {
         if stops {
             return beside_stop(cycle, &end);
         }
-        keep_lock(cycle, &end)?;
-        if !job.cancelled {
+        let led = cycle.facts.has_lock;
+        if led && !keep_lock(cycle, &end)? && demote::may_write(cycle) {
+            stop_at_once(cycle)?;
+        } else if !job.cancelled {
             cycle.warn(format!("Cancelling long running task {}", cycle.action()));
             cycle.tail(Command::CancelJob);
         }
@@ -82,16 +84,20 @@ fn keep_lock(cycle: &mut Cycle<'_>, end: &ProcessEnd) -> Result<bool, Stop> {
 
 fn stop_server(cycle: &mut Cycle<'_>, end: &ProcessEnd) -> Step {
     let leads = cycle.facts.has_lock;
-    let lost = !keep_lock(cycle, end)? && leads && cycle.facts.is_primary;
-    let job = if lost {
-        cycle.log(Level::Error, "failed to update leader lock");
-        let timeout = Some(cycle.view.global.retry_timeout);
-        Job::Stop { mode: StopMode::Immediate, checkpoint: false, timeout, role: None }
+    if !keep_lock(cycle, end)? && leads && cycle.facts.is_primary {
+        stop_at_once(cycle)?;
     } else {
-        Job::Stop { mode: StopMode::Fast, checkpoint: false, timeout: demote::stop_timeout(cycle), role: None }
-    };
-    start_stop(cycle, job)?;
+        let timeout = demote::stop_timeout(cycle);
+        start_stop(cycle, Job::Stop { mode: StopMode::Fast, checkpoint: false, timeout, role: None })?;
+    }
     Ok(Rule::Stopping)
+}
+
+/// The lock is lost: no time for a clean stop.
+fn stop_at_once(cycle: &mut Cycle<'_>) -> Result<(), Stop> {
+    cycle.log(Level::Error, "failed to update leader lock");
+    let timeout = Some(cycle.view.global.retry_timeout);
+    start_stop(cycle, Job::Stop { mode: StopMode::Immediate, checkpoint: false, timeout, role: None })
 }
 
 fn start_stop(cycle: &mut Cycle<'_>, job: Job) -> Result<(), Stop> {
@@ -101,7 +107,10 @@ fn start_stop(cycle: &mut Cycle<'_>, job: Job) -> Result<(), Stop> {
                 end.stop = Some(id);
             }
         }
-        Err(_) => cycle.wake_within(RETRY),
+        Err(_) => {
+            cycle.tail(Command::CancelJob);
+            cycle.wake_within(RETRY);
+        }
     }
     Ok(())
 }
@@ -119,9 +128,7 @@ fn beside_stop(cycle: &mut Cycle<'_>, end: &ProcessEnd) -> Step {
         let still_fast = cycle.view.server.job.as_ref().is_some_and(|j| fast(&j.job));
         let writable = demote::shut_down_point(cycle).is_none() && cycle.facts.is_primary;
         if !lost_before && still_fast && writable {
-            cycle.log(Level::Error, "failed to update leader lock");
-            let timeout = Some(cycle.view.global.retry_timeout);
-            start_stop(cycle, Job::Stop { mode: StopMode::Immediate, checkpoint: false, timeout, role: None })?;
+            stop_at_once(cycle)?;
         }
         return Ok(Rule::Stopping);
     }

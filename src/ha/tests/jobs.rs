@@ -1,1 +1,149 @@
-//! Rows.
+//! Cycles beside a job (ha-rules 4.2) and what ended jobs tell the scripts (CB-*).
+
+use crate::cluster::CallbackEvent::{OnReload, OnRestart, OnRoleChange, OnStart};
+use crate::cluster::*;
+use crate::ha::memory::StartEvent;
+use crate::ha::testing::*;
+use crate::ha::{Command, Job, JobKind, JobPhase, JobResult, Outcome, View};
+
+fn follow() -> Job {
+    Job::Follow { upstream: None, role: Role::Replica, timeout: None }
+}
+
+fn promote() -> Job {
+    Job::Promote { wait: secs(10) }
+}
+
+fn restart() -> Job {
+    Job::Restart { timeout: Some(secs(300)) }
+}
+
+#[test]
+fn the_lock_is_renewed_beside_any_job() {
+    for (job, action) in [
+        (follow(), "restarting after failure"),
+        (promote(), "promote"),
+        (restart(), "restart"),
+        (Job::StartPrimary { timeout: secs(300) }, "starting primary after failure"),
+        (Job::CrashRecovery, "doing crash recovery in a single user mode"),
+        (Job::Bootstrap, "bootstrap"),
+        (Job::PostBootstrap, "post_bootstrap"),
+    ] {
+        let course = says(
+            view().leader("a").job(job.clone(), JobPhase::Working),
+            world(),
+            &format!("updated leader lock during {action}"),
+        );
+        assert_eq!(course.asked, [Command::RenewLeader]);
+        says(
+            view().leader("b").job(job, JobPhase::Working),
+            world(),
+            match action {
+                "promote" => "lost leader before promote".to_owned(),
+                other => format!("{other} in progress"),
+            }
+            .as_str(),
+        );
+    }
+    let named = view().leader("b").job(follow(), JobPhase::Working).change(|v| {
+        v.memory.action = Some((crate::ha::JobId(40), "changing primary_conninfo and restarting".to_owned()));
+    });
+    says(named, world(), "changing primary_conninfo and restarting in progress");
+    assert!(run(&view().job(follow(), JobPhase::Working), &world()).logged("not healthy enough for leader race"));
+}
+
+#[test]
+fn nothing_becomes_a_primary_without_the_lock() {
+    let lost = || world().change(|w| w.renew = Some(Outcome::Conflict));
+    for view in [view().leader("b"), view(), view().leader("a")] {
+        let course = says(view.clone().job(promote(), JobPhase::PrePromote), lost(), "lost leader before promote");
+        assert!(course.finish.commands.contains(&Command::CancelJob));
+        let course = does(
+            view.job(promote(), JobPhase::Promoting),
+            lost(),
+            "lost leader lock during promote",
+            Some(JobKind::Stop),
+        );
+        assert!(matches!(course.job(), Some(Job::Stop { mode: StopMode::Immediate, .. })));
+    }
+    let down = |v: View| v.primary().down(ControlState::InProduction);
+    for job in [restart(), Job::StartPrimary { timeout: secs(300) }] {
+        let course = run(&down(view().leader("b")).job(job, JobPhase::WaitReady), &lost());
+        assert!(matches!(course.job(), Some(Job::Stop { mode: StopMode::Immediate, .. })));
+    }
+    // what makes no primary goes on, whatever the role was before
+    for job in [follow(), Job::CrashRecovery] {
+        assert_eq!(run(&down(view().leader("b")).job(job, JobPhase::Working), &lost()).job(), None);
+    }
+    says(view().leader("b").paused().job(promote(), JobPhase::PrePromote), lost(), "PAUSE: promote in progress");
+}
+
+#[test]
+fn crash_recovery_under_the_lock_has_limited_patience() {
+    let recovering = |since: u64| {
+        view()
+            .primary()
+            .member("b", 1000)
+            .leader("a")
+            .down(ControlState::InProduction)
+            .job(Job::CrashRecovery, JobPhase::Working)
+            .change(|v| v.memory.crash_recovery = Some(v.now - secs(since)))
+    };
+    let during = "updated leader lock during doing crash recovery in a single user mode";
+    says(recovering(299), world().peer(peer("b", 1000)), during);
+    says(recovering(300), world(), during);
+    does(
+        recovering(300),
+        world().peer(peer("b", 1000)),
+        "terminated crash recovery because of startup timeout",
+        Some(JobKind::Stop),
+    );
+}
+
+#[test]
+fn scripts_are_told_once() {
+    let told = |view: View| run(&view, &world()).callbacks();
+    let standby = || view().leader("b");
+    let event = |event| move |v: &mut View| v.memory.start_event = Some(event);
+    let done = JobResult::Done;
+    assert_eq!(told(standby()), []);
+    assert_eq!(
+        told(standby().ended(follow(), done.clone()).change(event(StartEvent::Start))),
+        [(OnStart, Role::Replica)]
+    );
+    assert_eq!(
+        told(standby().ended(restart(), done.clone()).change(event(StartEvent::Restart))),
+        [(OnRestart, Role::Replica)]
+    );
+    let change = StartEvent::RoleChange(Role::Replica);
+    assert_eq!(told(standby().ended(follow(), done.clone()).change(event(change))), [(OnRoleChange, Role::Replica)]);
+    // not ready yet: told when it is
+    let starting = || standby().starting(1).ended(follow(), JobResult::StillStarting);
+    assert_eq!(told(starting().change(event(StartEvent::Start))), []);
+    assert_eq!(told(starting().change(event(change))), [(OnRoleChange, Role::Replica)]);
+    assert_eq!(told(standby().change(event(StartEvent::Start))), [(OnStart, Role::Replica)]);
+    // a process that finds a server running
+    let joining = |v: &mut View| v.memory.joined = false;
+    assert_eq!(told(standby().change(joining)), [(OnReload, Role::Replica), (OnStart, Role::Replica)]);
+    assert_eq!(told(view().primary().leader("a").change(joining)), [(OnStart, Role::Primary)]);
+    // never while a cluster is being bootstrapped
+    assert_eq!(told(view().primary().change(joining).change(|v| v.memory.bootstrapping = true)), []);
+    // a promotion, as soon as it is signalled, once
+    let promoting = || view().leader("a").job(promote(), JobPhase::Promoting);
+    assert_eq!(told(promoting()), [(OnRoleChange, Role::Primary)]);
+    let memory = run(&promoting(), &world()).finish.memory;
+    assert_eq!(told(promoting().change(|v| v.memory = memory.clone())), []);
+    assert_eq!(
+        told(view().primary().leader("a").ended(promote(), done.clone()).change(|v| v.memory = memory.clone())),
+        []
+    );
+    assert_eq!(told(view().primary().leader("a").ended(promote(), done)), [(OnRoleChange, Role::Primary)]);
+    assert_eq!(told(view().leader("b").ended(promote(), JobResult::Cancelled)), []);
+}
+
+#[test]
+fn a_fault_in_the_answers_ends_the_cycle_and_panics_nowhere() {
+    let view = view().leader("a").change(|v| v.done = vec![(Command::AcquireLeader, Outcome::Ok)]);
+    let crate::ha::Round::Done(finish) = crate::ha::decide(&view) else { panic!("asked on") };
+    assert_eq!(finish.sentence, "Unexpected exception raised, please report it as a BUG");
+}
