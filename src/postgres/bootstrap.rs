@@ -3,7 +3,10 @@
 use super::connection::close_all;
 use super::create_replica::{after_creation, flag, python_text};
 use super::program::Program;
-use super::{Cancel, CustomBootstrap, PgError, Server, StartAs, config_writer, conninfo, hba, pgpass, users};
+use super::{
+    Cancel, CustomBootstrap, PgError, Server, StartAs, config_files, config_writer, conninfo, files, hba, pgpass,
+    postmaster, users,
+};
 use serde_json::{Map, Value};
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
@@ -138,9 +141,25 @@ pub async fn post_bootstrap(server: &Server, cancel: &Cancel) -> Result<(), PgEr
     users::set_superuser(server).await?;
     run_script(server, cancel).await?;
     users::create_others(server).await?;
+    if server.custom_bootstrap().running {
+        end_custom_bootstrap(server).await?;
+    }
     // Sessions from before may have been let in without the password.
     close_all(server).await;
     Ok(())
+}
+
+/// Takes back the access without password that a custom bootstrap opened, and what was left of its recovery (BOOT-10).
+/// Parameters that need a restart show up as pending then.
+async fn end_custom_bootstrap(server: &Server) -> Result<(), PgError> {
+    server.set_custom_bootstrap(CustomBootstrap::default());
+    if server.settings().postgresql.pg_hba.is_none() {
+        files::remove(&server.config_dir().join("pg_hba.conf"))?;
+        config_writer::restore_backups(server).await?;
+    }
+    config_writer::remove_recovery_files(server)?;
+    config_files::rewrite(server).await?;
+    postmaster::reload(server)
 }
 
 async fn run_script(server: &Server, cancel: &Cancel) -> Result<(), PgError> {

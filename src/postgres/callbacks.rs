@@ -180,4 +180,18 @@ mod tests {
         place.run(script(dir.path(), "touch DIR/second"));
         appears(&dir.path().join("second")).await;
     }
+
+    #[tokio::test]
+    async fn scripts_get_event_role_and_scope() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut settings = super::super::test_settings::settings(&dir.path().join("data"));
+        let seen = dir.path().join("seen");
+        let command = format!("sh -c 'echo \"$@\" > {0}.new; mv {0}.new {0}' 'a b'", seen.display());
+        settings.postgresql.callbacks.insert("on_role_change".to_owned(), command);
+        let server = Server::new(std::sync::Arc::new(settings), crate::clock::Clock::system());
+        call(&server, CallbackEvent::OnStart, Role::Replica);
+        call(&server, CallbackEvent::OnRoleChange, Role::Promoted);
+        appears(&seen).await;
+        assert_eq!(std::fs::read_to_string(&seen).unwrap(), "on_role_change primary batman\n");
+    }
 }

@@ -13,20 +13,6 @@ use tracing::{error, info, warn};
 /// How often pg_basebackup is tried, and how long to wait between tries.
 const TRIES: usize = 2;
 const RETRY_PAUSE: Duration = Duration::from_secs(5);
-/// What would break the call: the agent sets these itself, or the result would be no data directory.
-const REFUSED: [&str; 11] = [
-    "pgdata",
-    "format",
-    "wal-method",
-    "xlog-method",
-    "gzip",
-    "version",
-    "dbname",
-    "host",
-    "port",
-    "username",
-    "password",
-];
 
 /// Where to copy from: connection string without password, environment with the password file.
 struct Source {
@@ -44,12 +30,9 @@ pub async fn create_replica(
 ) -> Result<(), PgError> {
     refuse_when_running(server)?;
     let settings = server.settings();
-    let basebackup = || CustomMethod { name: "basebackup".to_owned(), options: Map::new() };
-    let configured = &settings.postgresql.create_replica_methods;
-    let mut methods = if configured.is_empty() { vec![basebackup()] } else { configured.clone() };
-    if basebackup_only {
-        let own = methods.into_iter().find(|method| method.name == "basebackup");
-        methods = vec![own.unwrap_or_else(basebackup)];
+    let mut methods = settings.postgresql.create_replica_methods.clone();
+    if basebackup_only || methods.is_empty() {
+        methods = vec![CustomMethod { name: "basebackup".to_owned(), options: Map::new() }];
     }
     let place = match source {
         Some(source) => describe(server, source).await?,
@@ -60,7 +43,7 @@ pub async fn create_replica(
     };
     for method in &methods {
         let done = if method.name == "basebackup" {
-            basebackup_method(server, method, &place, cancel).await?
+            basebackup(server, &place, cancel).await?
         } else {
             custom_method(server, method, &place, cancel).await?
         };
@@ -122,13 +105,8 @@ async fn wipe(server: &Server) -> Result<(), PgError> {
     data_dir::remove(server).await
 }
 
-async fn basebackup_method(
-    server: &Server,
-    method: &CustomMethod,
-    place: &Source,
-    cancel: &Cancel,
-) -> Result<bool, PgError> {
-    let options = basebackup_options(&method.options, server_version(server).await);
+async fn basebackup(server: &Server, place: &Source, cancel: &Cancel) -> Result<bool, PgError> {
+    let options = basebackup_arguments(&server.settings().postgresql.basebackup, server_version(server).await);
     for attempt in 1..=TRIES {
         wipe(server).await?;
         let program = Program::of_server(server, "pg_basebackup")
@@ -162,40 +140,22 @@ async fn cancelled(server: &Server) -> Result<bool, PgError> {
     Err(PgError::Cancelled)
 }
 
-/// Options of pg_basebackup as its arguments: `--name=value`, a switch for null. Refused ones are left out with an error.
-fn basebackup_options(options: &Map<String, Value>, version: PgVersion) -> Vec<String> {
+/// Options of pg_basebackup as its arguments. Compression must be the server's (15+): the copy is to be a directory.
+fn basebackup_arguments(options: &[(String, Option<String>)], version: PgVersion) -> Vec<String> {
     let mut arguments = Vec::new();
     for (name, value) in options {
-        if REFUSED.contains(&name.as_str()) || (name == "compress" && !version.at_least(150_000)) {
+        if name == "compress" && !version.at_least(150_000) {
             error!("{name} option for basebackup is not allowed");
-            continue;
-        }
-        let value = match value {
-            Value::Null => {
-                arguments.push(format!("--{name}"));
-                continue;
-            }
-            Value::String(text) => unquote(text),
-            other => python_text(other),
-        };
-        if name == "compress" && !value.starts_with("server") {
+        } else if name == "compress" && !value.as_deref().is_some_and(|v| v.starts_with("server")) {
             error!(
                 "compress option for basebackup must use server-side compression (e.g., server-gzip, server-zstd). \
                  Client-side compression is not allowed."
             );
-            continue;
+        } else {
+            arguments.push(value.as_ref().map_or_else(|| format!("--{name}"), |value| format!("--{name}={value}")));
         }
-        arguments.push(format!("--{name}={value}"));
     }
     arguments
-}
-
-/// A value that is one word in quotes, without them.
-fn unquote(text: &str) -> String {
-    match shlex::split(text) {
-        Some(words) if words.len() == 1 => words.into_iter().next().unwrap_or_default(),
-        _ => text.to_owned(),
-    }
 }
 
 async fn custom_method(
@@ -300,16 +260,16 @@ mod tests {
     }
 
     #[test]
-    fn basebackup_gets_its_allowed_options() {
-        let options = map(json!({
-            "verbose": null, "max-rate": "100M", "checkpoint": "\"fast\"", "waldir": "/wal dir", "pgdata": "/x",
-            "compress": "server-gzip",
-        }));
-        let expected = ["--verbose", "--max-rate=100M", "--checkpoint=fast", "--waldir=/wal dir"];
-        assert_eq!(basebackup_options(&options, PgVersion(140_000)), expected);
-        assert_eq!(basebackup_options(&options, PgVersion(150_000)).last().unwrap(), "--compress=server-gzip");
-        let client_side = map(json!({"compress": "gzip:9"}));
-        assert!(basebackup_options(&client_side, PgVersion(150_000)).is_empty());
+    fn basebackup_gets_its_options_and_compression_only_from_the_server() {
+        let options = |pairs: &[(&str, Option<&str>)]| -> Vec<(String, Option<String>)> {
+            pairs.iter().map(|(k, v)| ((*k).to_owned(), v.map(str::to_owned))).collect()
+        };
+        let given = options(&[("verbose", None), ("max-rate", Some("100M")), ("compress", Some("server-gzip"))]);
+        assert_eq!(basebackup_arguments(&given, PgVersion(140_000)), ["--verbose", "--max-rate=100M"]);
+        let expected = ["--verbose", "--max-rate=100M", "--compress=server-gzip"];
+        assert_eq!(basebackup_arguments(&given, PgVersion(150_000)), expected);
+        let client_side = options(&[("compress", Some("gzip:9"))]);
+        assert!(basebackup_arguments(&client_side, PgVersion(150_000)).is_empty());
     }
 
     #[test]
@@ -320,5 +280,68 @@ mod tests {
         assert_eq!(method_arguments(&options, &given), expected);
         let options = map(json!({"command": "/x", "no_params": 1, "keep_data": true, "level": null}));
         assert_eq!(method_arguments(&options, &given), ["--level=None"]);
+    }
+
+    /// A server whose pg_basebackup is this script; it gets `--pgdata=...` as its first argument.
+    fn server_with(script: &str, dir: &std::path::Path) -> Server {
+        use std::os::unix::fs::PermissionsExt;
+        let program = dir.join("pg_basebackup");
+        std::fs::write(&program, format!("#!/bin/sh\ndata=${{1#--pgdata=}}\n{script}\n")).unwrap();
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let mut settings = super::super::test_settings::settings(&dir.join("data"));
+        settings.postgresql.bin_name.insert("pg_basebackup".to_owned(), program.display().to_string());
+        Server::new(std::sync::Arc::new(settings), crate::clock::Clock::system())
+    }
+
+    fn upstream() -> Upstream {
+        let conn = [("host".to_owned(), "10.0.0.1".to_owned()), ("port".to_owned(), "5432".to_owned())];
+        Upstream {
+            name: "other".to_owned(),
+            conn: conn.into_iter().collect(),
+            slot: None,
+            recovery: indexmap::IndexMap::new(),
+            is_member: true,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_cancelled_copy_ends_at_once_and_leaves_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let server = server_with("mkdir -p $data; touch $data/half; sleep 1000", dir.path());
+        let (owner, cancel) = tokio::sync::watch::channel(false);
+        let source = upstream();
+        let copy = create_replica(&server, Some(&source), false, &cancel);
+        let half = dir.path().join("data/half");
+        let canceller = async {
+            while !half.exists() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            owner.send(true).unwrap();
+        };
+        let both = async { tokio::join!(copy, canceller).0 };
+        let result = tokio::time::timeout(Duration::from_secs(9), both).await.expect("it hangs");
+        assert_eq!(result, Err(PgError::Cancelled));
+        assert!(!half.exists());
+    }
+
+    #[tokio::test]
+    async fn the_wait_between_tries_can_be_cancelled() {
+        let dir = tempfile::tempdir().unwrap();
+        let server = server_with("mkdir -p $data; touch $data/half ${data}.tried; exit 1", dir.path());
+        let (owner, cancel) = tokio::sync::watch::channel(false);
+        let source = upstream();
+        let tried = dir.path().join("data.tried");
+        let canceller = async {
+            while !tried.exists() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            owner.send(true).unwrap();
+        };
+        let both = async { tokio::join!(create_replica(&server, Some(&source), false, &cancel), canceller).0 };
+        let result = tokio::time::timeout(Duration::from_secs(4), both).await.expect("it waits");
+        assert_eq!(result, Err(PgError::Cancelled));
+        assert!(!dir.path().join("data/half").exists());
+        let passwords = std::fs::read_to_string(dir.path().join("data.pgpass")).unwrap();
+        assert_eq!(passwords, "10.0.0.1:5432:*:replicator:rep-pass\n");
     }
 }

@@ -14,6 +14,7 @@ mod control;
 pub mod controldata;
 pub mod create_replica;
 pub mod data_dir;
+mod driver_config;
 pub mod files;
 pub mod guc;
 pub mod hba;

@@ -14,7 +14,7 @@ use postgres_protocol::message::backend::{AuthenticationSaslBody, DataRowBody, M
 use postgres_protocol::message::frontend;
 use std::time::Duration;
 use tokio::time::timeout;
-use tracing::{debug, info, warn};
+use tracing::{debug, error, info};
 
 /// A WAL sender answers these questions from memory or from one small file.
 const QUERY_PATIENCE: Duration = Duration::from_secs(2);
@@ -223,7 +223,7 @@ pub async fn own_timeline(server: &Server) -> Result<Timeline, PgError> {
     match asked.await {
         Ok(identity) => Ok(identity.timeline),
         Err(error) => {
-            warn!("Can not fetch local timeline and lsn from replication connection: {error}");
+            error!("Can not fetch local timeline and lsn from replication connection: {error}");
             Err(error.into())
         }
     }
@@ -281,14 +281,14 @@ pub async fn leader_point(server: &Server, leader: &Upstream) -> Result<LeaderPo
     let mut conn = member_connection(server, leader, &leader_login(server));
     aim_at_primary(&mut conn);
     let read_write = is_primary(&conn).await.map_err(|error| {
-        warn!("Exception when working with leader: {error}");
+        error!("Exception when working with leader: {error}");
         PgError::from(error)
     })?;
     let mut conn = member_connection(server, leader, &server.replication_user());
     conn.shift_remove("dbname");
     conn.shift_remove("target_session_attrs");
     place_in_history(&conn, read_write).await.map_err(|error| {
-        warn!("Exception when working with primary via replication connection: {error}");
+        error!("Exception when working with primary via replication connection: {error}");
         PgError::from(error)
     })
 }

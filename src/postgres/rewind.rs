@@ -60,7 +60,7 @@ async fn classify(server: &Server, leader: &Upstream, conn: &Conn, reason: Strin
     let healthy = match is_primary(conn).await {
         Ok(primary) => primary,
         Err(error) => {
-            warn!("Exception when working with leader: {error}");
+            error!("Exception when working with leader: {error}");
             false
         }
     };
@@ -91,7 +91,7 @@ async fn leader_is_fit(server: &Server, leader: &Upstream, conn: &Conn) -> Resul
         }
         Ok(_) => {}
         Err(error) => {
-            warn!("Exception when working with leader: {error}");
+            error!("Exception when working with leader: {error}");
             return refuse("not accessible or not healthy");
         }
     }
@@ -102,7 +102,7 @@ async fn leader_is_fit(server: &Server, leader: &Upstream, conn: &Conn) -> Resul
         Ok(()) => Ok(()),
         Err(error) if error.message == "is_in_recovery=true" => refuse(&error.message),
         Err(error) => {
-            warn!("Exception during CHECKPOINT: {error}");
+            error!("Exception during CHECKPOINT: {error}");
             refuse("not accessible or not healthy")
         }
     }

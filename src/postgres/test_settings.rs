@@ -84,6 +84,7 @@ fn postgresql(data_dir: &Path) -> Postgresql {
         recovery_conf: IndexMap::new(),
         callbacks: IndexMap::new(),
         create_replica_methods: Vec::new(),
+        basebackup: Vec::new(),
         pg_ctl_timeout: Duration::from_secs(60),
         use_unix_socket: false,
         use_unix_socket_repl: false,

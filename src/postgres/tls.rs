@@ -9,6 +9,9 @@ use openssl::x509::store::{X509Lookup, X509StoreBuilder};
 use openssl::x509::verify::X509VerifyFlags;
 use std::path::{Path, PathBuf};
 
+/// The protocol's name in the handshake, which servers want when TLS comes first (17+).
+const ALPN: &[u8] = b"\x0apostgresql";
+
 /// libpq's `sslmode`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum SslMode {
@@ -94,10 +97,10 @@ impl Tls {
             None => SslConnector::builder(SslMethod::tls_client()).map_err(|e| tls_error("TLS", &e))?.build(),
         };
         let mut maker = postgres_openssl::MakeTlsConnector::new(connector);
-        let verify_host = self.verify_host;
+        let (verify_host, direct) = (self.verify_host, self.direct);
         maker.set_callback(move |ssl, _| {
             ssl.set_verify_hostname(verify_host);
-            Ok(())
+            if direct { ssl.set_alpn_protos(ALPN) } else { Ok(()) }
         });
         Ok(maker)
     }
@@ -108,7 +111,7 @@ impl Tls {
         let configured = connector.configure().and_then(|mut ssl| {
             ssl.set_verify_hostname(self.verify_host);
             if self.direct {
-                ssl.set_alpn_protos(b"\x0apostgresql")?;
+                ssl.set_alpn_protos(ALPN)?;
             }
             ssl.into_ssl(host)
         });

@@ -184,6 +184,9 @@ impl Drop for Node {
             let _ = rustix::process::kill_process(pid, rustix::process::Signal::CONT);
             let _ = rustix::process::kill_process(pid, rustix::process::Signal::QUIT);
             let _ = child.wait();
+        } else if let Some(postmaster) = patroni::postgres::postmaster::find(&self.server) {
+            let pid = rustix::process::Pid::from_raw(postmaster.pid).unwrap();
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::QUIT);
         }
     }
 }
@@ -233,6 +236,7 @@ pub fn settings(name: &str, data_dir: &Path, port: u16) -> Settings {
             recovery_conf: IndexMap::new(),
             callbacks: IndexMap::new(),
             create_replica_methods: Vec::new(),
+            basebackup: Vec::new(),
             pg_ctl_timeout: Duration::from_secs(60),
             use_unix_socket: false,
             use_unix_socket_repl: false,
