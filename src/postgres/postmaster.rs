@@ -310,13 +310,13 @@ mod tests {
         let found = find(&server).unwrap();
         assert_eq!((found.pid, found.start_ticks), (process.pid, process.start_ticks));
         assert_eq!(impostor(dir.path()), None);
-        let zombie = Command::new("true").spawn().unwrap();
+        let mut zombie = Command::new("true").spawn().unwrap();
         write_pid_file(dir.path(), zombie.id(), began);
-        let ended = || sys::stat(i32::try_from(zombie.id()).unwrap()).unwrap().ended;
-        while !ended() {
+        while !sys::stat(i32::try_from(zombie.id()).unwrap()).unwrap().ended {
             std::thread::yield_now();
         }
         assert_eq!(impostor(dir.path()), Some(i32::try_from(zombie.id()).unwrap()));
+        zombie.wait().unwrap();
         // Known by now: the file is not needed any more.
         std::fs::remove_file(dir.path().join("postmaster.pid")).unwrap();
         assert_eq!(find(&server), Some(found));

@@ -5,13 +5,13 @@
 mod node;
 
 use node::{Node, as_postgres, bin_dir};
-use patroni::cluster::{Readiness, SlotPlan};
+use patroni::cluster::{Readiness, SlotPlan, StopMode};
 use patroni::config::settings::{Bootstrap, CustomMethod};
 use patroni::postgres::connection::{self, Conn, Session, SessionOptions};
 use patroni::postgres::replication::{self, ReplicationSession};
 use patroni::postgres::{
-    PgError, RewindEnd, Server, bootstrap, controldata, create_replica, guc, readiness, rewind, single_user, slots,
-    status, users,
+    PgError, PostgresControl, RewindEnd, Server, bootstrap, controldata, create_replica, guc, readiness, rewind,
+    single_user, slots, status, users,
 };
 use patroni::types::{Lsn, Timeline};
 use rustix::process::Signal;
@@ -426,5 +426,54 @@ fn a_new_cluster_is_bootstrapped() {
         assert!(!seen.contains("super-") && seen.contains("synchronous_commit=local"), "{seen}");
         assert!(seen.contains(".pgpass"), "{seen}");
         assert!(bin_dir().is_some());
+    });
+}
+
+#[test]
+fn a_custom_method_makes_a_cluster() {
+    as_postgres("a_custom_method_makes_a_cluster", async {
+        let mut node = Node::new("first");
+        let mut settings = node::settings("first", &node.data(), node.port);
+        let socket_dir = node.dir.path().display().to_string();
+        settings.postgresql.parameters.insert("unix_socket_directories".to_owned(), socket_dir);
+        settings.postgresql.parameters.insert("fsync".to_owned(), "off".to_owned());
+        settings.postgresql.pg_hba = Some(node::HBA.lines().map(str::to_owned).collect());
+        // A superuser without a password, as after a restore from a cluster with another one.
+        let script = node.dir.path().join("method");
+        let initdb = bin_dir().unwrap().join("initdb");
+        let text = format!(
+            "echo \"$@\" > {0}.args; exec {1} -A scram-sha-256 --no-sync -U postgres --pwfile=/dev/stdin -D {2} <<EOF\nother\nEOF\n",
+            script.display(),
+            initdb.display(),
+            node.data().display()
+        );
+        std::fs::write(&script, text).unwrap();
+        let options = serde_json::json!({
+            "command": format!("sh {}", script.display()), "level": 3, "keep_existing_recovery_conf": false,
+        });
+        settings.bootstrap = Some(Bootstrap {
+            method: Some(CustomMethod { name: "own".to_owned(), options: options.as_object().cloned().unwrap() }),
+            ..Bootstrap::default()
+        });
+        node.server = Server::new(Arc::new(settings), patroni::clock::Clock::system());
+        let (_owner, cancel) = never();
+        let start = bootstrap::custom_bootstrap(&node.server, &cancel).await.unwrap();
+        let args = std::fs::read_to_string(script.with_extension("args")).unwrap();
+        assert_eq!(args.trim(), format!("--scope=batman --datadir={} --level=3", node.data().display()));
+        node.server.write_config(&start).await.unwrap();
+        let postmaster = node.server.launch(&start).await.unwrap();
+        node.wait(Readiness::Accepting).await;
+        PostgresControl::post_bootstrap(&node.server, cancel).await.unwrap();
+        // The temporary trust is over, and the new passwords are good.
+        let refused = async || {
+            let mut conn = node.server.local_connection();
+            conn.insert("password".to_owned(), "other".to_owned());
+            Session::open(&conn, &SessionOptions::short("test")).await.is_err()
+        };
+        eventually("the end of trust", refused, |refused| *refused).await;
+        assert_eq!(replication::own_timeline(&node.server).await, Ok(Timeline(1)));
+        assert!(!node.server.status().await.unwrap().in_recovery);
+        node.server.signal_stop(postmaster, StopMode::Fast).await.unwrap();
+        tokio::time::timeout(Duration::from_secs(30), node.server.exited(postmaster)).await.unwrap();
     });
 }

@@ -184,6 +184,9 @@ impl Drop for Node {
             let _ = rustix::process::kill_process(pid, rustix::process::Signal::CONT);
             let _ = rustix::process::kill_process(pid, rustix::process::Signal::QUIT);
             let _ = child.wait();
+        } else if let Some(postmaster) = patroni::postgres::postmaster::find(&self.server) {
+            let pid = rustix::process::Pid::from_raw(postmaster.pid).unwrap();
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::QUIT);
         }
     }
 }
