@@ -37,8 +37,9 @@ pub async fn effective(server: &Server, start: &StartAs) -> Result<Effective, Pg
     let mut parameters = parameters::server_parameters(&server.settings(), &server.config_dir(), Some(version));
     let recovers = *start != StartAs::Primary || has_recovery_file(server, version);
     let control = if recovers { controldata::read(server).await } else { None };
-    let limits = control.map(|c| parameters::raise_to_control_data(&mut parameters, &c.lines, version));
-    server.limits.replace(limits.unwrap_or_default());
+    if let Some(control) = control {
+        parameters::raise_to_control_data(&mut parameters, &control.lines, version);
+    }
     if promotes_by_itself(server, start, version) {
         parameters::set(&mut parameters, "hot_standby", "off".to_owned());
     }

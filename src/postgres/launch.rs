@@ -32,7 +32,8 @@ pub async fn launch(server: &Server, start: &StartAs) -> Result<Postmaster, PgEr
         info!("Telling pg_ctl that it is safe to ignore postmaster.pid for process {pid}");
         command.env("PG_GRANDPARENT_PID", pid.to_string());
     }
-    debug!("Starting postgres: {command:?}");
+    let words: Vec<_> = command.get_args().map(|w| w.to_string_lossy()).collect();
+    debug!("Starting postgres: {} {}", command.get_program().display(), words.join(" "));
     let spawned = tokio::task::spawn_blocking(move || spawn_detached(&mut command));
     let started = spawned.await.map_err(|e| PgError::Program(e.to_string()))?;
     let started = started.map_err(|e| PgError::Program(format!("Failed to execute postgres: {e}")))?;

@@ -186,13 +186,8 @@ const STANDBY_LIMITS: [(&str, &str, u32); 5] = [
 ];
 
 /// Raises the limits of a standby to what control data has (`lines` as in [`crate::cluster::ControlData`]): it would not
-/// start with less. Returns what is pending because of that.
-pub fn raise_to_control_data(
-    parameters: &mut Parameters,
-    lines: &[(String, String)],
-    version: PgVersion,
-) -> PendingRestart {
-    let mut pending = PendingRestart::new();
+/// start with less. A restart is then pending, as [`restart_needed`] finds.
+pub fn raise_to_control_data(parameters: &mut Parameters, lines: &[(String, String)], version: PgVersion) {
     for (name, label, _) in STANDBY_LIMITS.iter().filter(|(_, _, since)| version.at_least(*since)) {
         let Some((_, text)) = lines.iter().find(|(l, _)| l == label) else {
             warn!("{label} is missing from pg_controldata output");
@@ -207,11 +202,8 @@ pub fn raise_to_control_data(
                  pg_controldata value will be used. Setting 'Pending restart' flag"
             );
             set(parameters, name, control.to_string());
-            let value = PendingRestartValue { old_value: control.to_string(), new_value: wanted.to_string() };
-            pending.insert((*name).to_owned(), value);
         }
     }
-    pending
 }
 
 /// A row of pg_settings.

@@ -85,13 +85,13 @@ fn a_standby_is_never_below_control_data() {
         line("max_locks_per_xact setting", "64"),
     ];
     let mut found = parameters(&[], 150_000);
-    let pending = raise_to_control_data(&mut found, &lines, PgVersion(150_000));
+    raise_to_control_data(&mut found, &lines, PgVersion(150_000));
     assert_eq!(get(&found, "max_connections"), Some("200"));
     assert_eq!(get(&found, "max_prepared_transactions"), Some("5"));
     assert_eq!(get(&found, "max_worker_processes"), Some("8"));
-    let expected = PendingRestartValue { old_value: "200".to_owned(), new_value: "100".to_owned() };
-    assert_eq!(pending.get("max_connections"), Some(&expected));
-    assert_eq!(pending.len(), 2);
+    let unknown = found.clone();
+    raise_to_control_data(&mut found, &[], PgVersion(150_000));
+    assert_eq!(found, unknown);
 }
 
 fn row(name: &str, setting: &str, unit: Option<&str>, vartype: &str, context: &str) -> SettingRow {

@@ -62,13 +62,13 @@ pub fn find(server: &Server) -> Option<Postmaster> {
     found
 }
 
-/// The pid of a living process that a stale pid file names and that is no postmaster of this directory. A new postmaster
-/// must be told to ignore it.
+/// The pid of a process that a stale pid file names and that is no postmaster of this directory, or one that has ended and
+/// was not reaped yet. A new postmaster must be told to ignore it.
 #[must_use]
 pub fn impostor(data_dir: &Path) -> Option<i32> {
     let file = PidFile::read(data_dir)?;
     let process = sys::stat(file.pid)?;
-    if is_postmaster(data_dir, file, process) { None } else { Some(file.pid) }
+    if !process.ended && is_postmaster(data_dir, file, process) { None } else { Some(process.pid) }
 }
 
 /// A server process stands in its data directory: that is proof, whatever the wall clock did since its start. Where it
@@ -310,6 +310,13 @@ mod tests {
         let found = find(&server).unwrap();
         assert_eq!((found.pid, found.start_ticks), (process.pid, process.start_ticks));
         assert_eq!(impostor(dir.path()), None);
+        let mut zombie = Command::new("true").spawn().unwrap();
+        write_pid_file(dir.path(), zombie.id(), began);
+        while !sys::stat(i32::try_from(zombie.id()).unwrap()).unwrap().ended {
+            std::thread::yield_now();
+        }
+        assert_eq!(impostor(dir.path()), Some(i32::try_from(zombie.id()).unwrap()));
+        zombie.wait().unwrap();
         // Known by now: the file is not needed any more.
         std::fs::remove_file(dir.path().join("postmaster.pid")).unwrap();
         assert_eq!(find(&server), Some(found));

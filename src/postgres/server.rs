@@ -6,7 +6,7 @@ use super::config_files::Written;
 use super::connection::Connections;
 use super::controldata::ControlCache;
 use crate::clock::Clock;
-use crate::cluster::{NodeStatus, PendingRestart, Postmaster};
+use crate::cluster::{NodeStatus, Postmaster};
 use crate::config::Settings;
 use crate::config::settings::PgUser;
 use crate::types::PgVersion;
@@ -38,8 +38,6 @@ pub struct Server {
     program_version: RefCell<Option<(PathBuf, PgVersion)>>,
     /// The postmaster that was launched or seen last.
     pub(super) postmaster: Cell<Option<Postmaster>>,
-    /// Limits that control data forced on this standby at its last start.
-    pub(super) limits: RefCell<PendingRestart>,
     /// Result of pg_controldata by the file's time and size.
     pub(super) control: ControlCache,
     /// What was last written to the configuration files.
@@ -61,7 +59,6 @@ impl Server {
             custom_bootstrap: Cell::default(),
             program_version: RefCell::default(),
             postmaster: Cell::default(),
-            limits: RefCell::default(),
             control: ControlCache::default(),
             written: RefCell::default(),
             connections: Connections::default(),

@@ -63,7 +63,7 @@ fn integer_prefix(text: &str) -> Option<(i64, &str)> {
     let text = text.trim();
     let unsigned = text.strip_prefix(['-', '+']).unwrap_or(text);
     let sign = if text.starts_with('-') { -1 } else { 1 };
-    let run = |t: &str, ok: fn(&u8) -> bool| t.bytes().take_while(|b| ok(b)).count();
+    let run = |t: &str, ok: fn(&u8) -> bool| t.bytes().take_while(ok).count();
     let hex = unsigned.strip_prefix("0x").map(|t| (t, run(t, u8::is_ascii_hexdigit))).filter(|(_, n)| *n > 0);
     let (digits, radix, rest) = if let Some((tail, length)) = hex {
         (&tail[..length], 16, &tail[length..])

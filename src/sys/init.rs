@@ -185,6 +185,64 @@ mod tests {
         }
     }
 
+    /// As `init_with`, but as PID 1 of a namespace of its own. `None` where that is not allowed.
+    #[allow(unsafe_code)]
+    fn pid_1_with(script: &str) -> Option<(libc::pid_t, BufReader<io::PipeReader>)> {
+        let (reader, writer) = io::pipe().unwrap();
+        let (mut pids, pid_writer) = io::pipe().unwrap();
+        let mut command = Command::new("sh");
+        command.args(["-c", script]).stdout(writer);
+        // SAFETY: as in `init_with`; the middle process only waits.
+        let middle = unsafe { libc::fork() };
+        if middle == 0 {
+            // SAFETY: plain system calls; the child of the second fork has one thread and leaves by _exit.
+            unsafe {
+                libc::alarm(60);
+                let child = if libc::unshare(libc::CLONE_NEWPID) == 0 { libc::fork() } else { -1 };
+                if child == 0 {
+                    libc::alarm(60);
+                    let code = if std::process::id() == 1 { supervise(command).map_or(99, i32::from) } else { 97 };
+                    libc::_exit(code);
+                }
+                let bytes = child.to_ne_bytes();
+                libc::write(std::os::fd::AsRawFd::as_raw_fd(&pid_writer), bytes.as_ptr().cast(), bytes.len());
+                let mut status = 0;
+                libc::waitpid(child, &raw mut status, 0);
+                libc::_exit(if libc::WIFEXITED(status) { libc::WEXITSTATUS(status) } else { 96 });
+            }
+        }
+        drop((command, pid_writer));
+        let mut pid = [0; 4];
+        io::Read::read_exact(&mut pids, &mut pid).unwrap();
+        let child = i32::from_ne_bytes(pid);
+        if child < 0 {
+            end_of(middle);
+            return None;
+        }
+        PID_1.set(child);
+        Some((middle, BufReader::new(reader)))
+    }
+
+    thread_local! {
+        /// PID 1 of the namespace, as seen from here.
+        static PID_1: std::cell::Cell<libc::pid_t> = const { std::cell::Cell::new(0) };
+    }
+
+    #[test]
+    fn pid_1_gets_its_signals_and_reaps_what_falls_to_it() {
+        // Two orphans of an inner shell fall to PID 1; then the outer one waits for the signal.
+        let script = "sh -c 'true & true &'; trap 'exit 7' TERM; echo ready; while :; do sleep 0.05; done";
+        let Some((middle, mut output)) = pid_1_with(script) else {
+            eprintln!("skipped: no right to make a PID namespace");
+            return;
+        };
+        let mut line = String::new();
+        output.read_line(&mut line).unwrap();
+        assert_eq!(line, "ready\n");
+        forward(PID_1.get(), libc::SIGTERM);
+        assert_eq!(end_of(middle), 7);
+    }
+
     #[test]
     fn orphans_are_reaped() {
         // The inner shell leaves two orphans that end at once; the outer one goes on until both are gone from /proc.
