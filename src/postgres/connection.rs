@@ -132,15 +132,14 @@ impl Session {
 
     /// Sends a cancel request (without waiting for it) and drops the connection.
     fn give_up(&self) {
-        if let (Ok(connector), token) = (self.tls.for_driver(), self.client.cancel_token()) {
-            tokio::spawn(async move {
-                match timeout(CLOSE_PATIENCE, token.cancel_query(connector)).await {
-                    Ok(Ok(())) => {}
-                    Ok(Err(error)) => debug!("cancel request failed: {error}"),
-                    Err(_) => debug!("cancel request was not taken in time"),
-                }
-            });
-        }
+        let (tls, token) = (self.tls.clone(), self.client.cancel_token());
+        tokio::spawn(async move {
+            match timeout(CLOSE_PATIENCE, token.cancel_query(tls)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => debug!("cancel request failed: {error}"),
+                Err(_) => debug!("cancel request was not taken in time"),
+            }
+        });
         if let Some(closer) = self.closer.take()
             && closer.send(()).is_err()
         {
@@ -176,9 +175,8 @@ impl Row {
 type Opened = (tokio_postgres::Client, oneshot::Sender<()>, PgVersion);
 
 async fn open_once(config: &tokio_postgres::Config, tls: &Tls) -> Result<Opened, SqlError> {
-    let connector = tls.for_driver()?;
     let (client, connection) =
-        config.connect(connector).await.map_err(|e| SqlError::from_driver(Stage::Connect, &e))?;
+        config.connect(tls.clone()).await.map_err(|e| SqlError::from_driver(Stage::Connect, &e))?;
     let version = connection.parameter("server_version").and_then(PgVersion::from_full);
     let version = version.ok_or_else(|| SqlError::new(Stage::Connect, "the server does not tell its version"))?;
     let (closer, closed) = oneshot::channel();

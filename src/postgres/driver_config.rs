@@ -79,7 +79,7 @@ pub(super) fn build(
         .keepalives_idle(KEEPALIVE_IDLE)
         .keepalives_interval(Duration::from_secs(1))
         .keepalives_retries(3)
-        .ssl_negotiation(if tls.direct { SslNegotiation::Direct } else { SslNegotiation::Postgres })
+        .ssl_negotiation(if tls.direct() { SslNegotiation::Direct } else { SslNegotiation::Postgres })
         .ssl_mode(match attempt {
             Attempt::Plain => SslMode::Disable,
             Attempt::IfOffered => SslMode::Prefer,

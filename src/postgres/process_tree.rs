@@ -1,7 +1,7 @@
 //! A child process with everything it started: found through `/proc`, killed as a whole.
 
 use crate::sys::{self, ProcessStat};
-use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group, test_kill_process_group};
 use std::collections::HashSet;
 use tracing::debug;
 
@@ -45,6 +45,14 @@ pub(super) fn kill_listed(family: &[ProcessStat]) {
             signal(member.pid, Signal::KILL);
         }
     }
+}
+
+/// Whether anything of a child's group or of its listed descendants is still there. The child itself must have been
+/// waited for.
+pub(super) fn any_left(leader: i32, family: &[ProcessStat]) -> bool {
+    let group = Pid::from_raw(leader).is_some_and(|group| test_kill_process_group(group).is_ok());
+    let lives = |m: &ProcessStat| sys::stat(m.pid).is_some_and(|now| now.start_ticks == m.start_ticks && !now.ended);
+    group || family.iter().any(lives)
 }
 
 #[cfg(test)]

@@ -1,7 +1,8 @@
 //! Programs and scripts that take long: run in a process group of their own, output into the log, cancellable (BOOT-21).
 
-use super::process_tree::{descendants, kill_listed, kill_tree, signal_group};
+use super::process_tree::{any_left, descendants, kill_listed, kill_tree, signal_group};
 use super::{Cancel, PgError, Server};
+use crate::sys::ProcessStat;
 use rustix::process::Signal;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::process::ExitStatusExt;
@@ -14,6 +15,9 @@ use tracing::{debug, info, warn};
 
 /// Between SIGTERM and SIGKILL when a program is cancelled.
 const TERM_PATIENCE: Duration = Duration::from_secs(10);
+/// How long to wait for the end of killed processes that are not children of ours, looking this often.
+const REST_PATIENCE: Duration = Duration::from_secs(2);
+const REST_POLL: Duration = Duration::from_millis(10);
 /// How long output is still read after the program ended: a process it left behind may hold the pipe for ever.
 const OUTPUT_PATIENCE: Duration = Duration::from_secs(1);
 /// Output beyond this is not kept (it is still read, so that the program does not stall).
@@ -225,18 +229,33 @@ impl Running {
         match tokio::time::timeout(TERM_PATIENCE, self.child.wait()).await {
             Ok(Ok(_)) => {
                 self.pid = None;
-                kill_listed(&family);
+                kill_rest(pid, &family).await;
             }
             Ok(Err(error)) => warn!("cannot wait for {shown}: {error}"),
             Err(_) => {
                 kill_tree(pid);
                 warn!("Killed {shown} because it was still running");
                 match tokio::time::timeout(TERM_PATIENCE, self.child.wait()).await {
-                    Ok(_) => self.pid = None,
+                    Ok(_) => {
+                        self.pid = None;
+                        kill_rest(pid, &family).await;
+                    }
                     Err(_) => warn!("{shown} does not end even by SIGKILL"),
                 }
             }
         }
+    }
+}
+
+/// Kills what a program left behind and waits for that to be gone: whoever cancelled may now remove the files that these
+/// processes were writing.
+async fn kill_rest(leader: i32, family: &[ProcessStat]) {
+    let mut waited = Duration::ZERO;
+    while any_left(leader, family) && waited < REST_PATIENCE {
+        signal_group(leader, Signal::KILL);
+        kill_listed(family);
+        tokio::time::sleep(REST_POLL).await;
+        waited += REST_POLL;
     }
 }
 

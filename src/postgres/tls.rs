@@ -3,11 +3,15 @@
 use super::sql_error::{SqlError, Stage};
 use indexmap::IndexMap;
 use openssl::pkey::PKey;
-use openssl::ssl::{SslConnector, SslConnectorBuilder, SslFiletype, SslMethod, SslVerifyMode};
+use openssl::ssl::{ConnectConfiguration, SslConnector, SslConnectorBuilder, SslFiletype, SslMethod, SslVerifyMode};
 use openssl::x509::X509;
 use openssl::x509::store::{X509Lookup, X509StoreBuilder};
 use openssl::x509::verify::X509VerifyFlags;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_postgres::tls::{MakeTlsConnect, TlsConnect};
 
 /// The protocol's name in the handshake, which servers want when TLS comes first (17+).
 const ALPN: &[u8] = b"\x0apostgresql";
@@ -34,13 +38,16 @@ pub enum Attempt {
     Required,
 }
 
-/// How to use TLS towards one server.
-pub struct Tls {
+/// How to use TLS towards one server. Certificates are read when a handshake needs them: a server that offers no TLS costs
+/// nothing.
+#[derive(Clone)]
+pub struct Tls(Arc<Inner>);
+
+struct Inner {
     mode: SslMode,
-    /// `sslnegotiation=direct` (17+).
-    pub direct: bool,
-    connector: Option<SslConnector>,
-    verify_host: bool,
+    direct: bool,
+    options: IndexMap<String, String>,
+    connector: OnceLock<SslConnector>,
 }
 
 impl Tls {
@@ -63,20 +70,19 @@ impl Tls {
             let message = "weak sslmode may not be used with sslnegotiation=direct (use \"require\", \"verify-ca\", or \"verify-full\")";
             return Err(SqlError::new(Stage::Options, message));
         }
-        let root = get("sslrootcert");
-        if root == Some("system") && !matches!(mode, SslMode::Disable | SslMode::VerifyFull) {
+        if get("sslrootcert") == Some("system") && !matches!(mode, SslMode::Disable | SslMode::VerifyFull) {
             let message = "weak sslmode may not be used with sslrootcert=system (use \"verify-full\")";
             return Err(SqlError::new(Stage::Options, message));
         }
-        let verify_host = mode == SslMode::VerifyFull;
-        let connector = if mode == SslMode::Disable { None } else { Some(connector(mode, &get)?) };
-        Ok(Self { mode, direct, connector, verify_host })
+        let options = conn.iter().filter(|(name, _)| name.starts_with("ssl"));
+        let options = options.map(|(name, value)| (name.clone(), value.clone())).collect();
+        Ok(Self(Arc::new(Inner { mode, direct, options, connector: OnceLock::new() })))
     }
 
     /// What to try, in order.
     #[must_use]
     pub fn attempts(&self) -> &'static [Attempt] {
-        match self.mode {
+        match self.0.mode {
             SslMode::Disable => &[Attempt::Plain],
             SslMode::Allow => &[Attempt::Plain, Attempt::Required],
             SslMode::Prefer => &[Attempt::IfOffered, Attempt::Plain],
@@ -90,32 +96,73 @@ impl Tls {
         error.stage == Stage::Tls || error.is("28000")
     }
 
-    /// The connector for the driver. It is unused when all attempts are plain.
-    pub fn for_driver(&self) -> Result<postgres_openssl::MakeTlsConnector, SqlError> {
-        let connector = match &self.connector {
-            Some(connector) => connector.clone(),
-            None => SslConnector::builder(SslMethod::tls_client()).map_err(|e| tls_error("TLS", &e))?.build(),
-        };
-        let mut maker = postgres_openssl::MakeTlsConnector::new(connector);
-        let (verify_host, direct) = (self.verify_host, self.direct);
-        maker.set_callback(move |ssl, _| {
-            ssl.set_verify_hostname(verify_host);
-            if direct { ssl.set_alpn_protos(ALPN) } else { Ok(()) }
-        });
-        Ok(maker)
+    /// `sslnegotiation=direct` (17+): the handshake comes first.
+    #[must_use]
+    pub fn direct(&self) -> bool {
+        self.0.direct
     }
 
     /// A TLS session towards this host.
     pub fn session(&self, host: &str) -> Result<openssl::ssl::Ssl, SqlError> {
-        let connector = self.connector.as_ref().ok_or_else(|| SqlError::new(Stage::Tls, "TLS is disabled"))?;
+        self.configuration()?.into_ssl(host).map_err(|e| tls_error("TLS", &e))
+    }
+
+    fn configuration(&self) -> Result<ConnectConfiguration, SqlError> {
+        let inner = &self.0;
+        if inner.mode == SslMode::Disable {
+            return Err(SqlError::new(Stage::Tls, "TLS is disabled"));
+        }
+        let connector = if let Some(connector) = inner.connector.get() {
+            connector
+        } else {
+            let get = |name: &str| inner.options.get(name).map(String::as_str).filter(|v| !v.is_empty());
+            let made = connector(inner.mode, &get)?;
+            inner.connector.get_or_init(|| made)
+        };
         let configured = connector.configure().and_then(|mut ssl| {
-            ssl.set_verify_hostname(self.verify_host);
-            if self.direct {
+            ssl.set_verify_hostname(inner.mode == SslMode::VerifyFull);
+            if inner.direct {
                 ssl.set_alpn_protos(ALPN)?;
             }
-            ssl.into_ssl(host)
+            Ok(ssl)
         });
         configured.map_err(|e| tls_error("TLS", &e))
+    }
+}
+
+/// For the driver.
+impl<S> MakeTlsConnect<S> for Tls
+where
+    S: AsyncRead + AsyncWrite + Unpin + std::fmt::Debug + Send + Sync + 'static,
+{
+    type Stream = postgres_openssl::TlsStream<S>;
+    type TlsConnect = Handshake;
+    type Error = SqlError;
+
+    fn make_tls_connect(&mut self, domain: &str) -> Result<Handshake, SqlError> {
+        Ok(Handshake { tls: self.clone(), host: domain.to_owned() })
+    }
+}
+
+/// A handshake that the driver may begin.
+pub struct Handshake {
+    tls: Tls,
+    host: String,
+}
+
+impl<S> TlsConnect<S> for Handshake
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    type Stream = postgres_openssl::TlsStream<S>;
+    type Error = Box<dyn std::error::Error + Send + Sync>;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Stream, Self::Error>> + Send>>;
+
+    fn connect(self, stream: S) -> Self::Future {
+        match self.tls.configuration() {
+            Ok(configuration) => postgres_openssl::TlsConnector::new(configuration, &self.host).connect(stream),
+            Err(error) => Box::pin(std::future::ready(Err(error.into()))),
+        }
     }
 }
 
@@ -272,7 +319,8 @@ mod tests {
             (&[("gssencmode", "require")], "gssencmode"),
             (&[("sslmode", "require"), ("sslcert", "/nowhere/c"), ("sslkey", "/nowhere/k")], "/nowhere/c"),
         ] {
-            let error = Tls::of(&conn(pairs), false).map(|_| ()).unwrap_err();
+            let session = Tls::of(&conn(pairs), false).and_then(|tls| tls.session("host"));
+            let error = session.map(|_| ()).unwrap_err();
             assert!(error.message.contains(part), "{error}");
         }
     }

@@ -130,7 +130,7 @@ impl Wire {
         if attempt == Attempt::Plain {
             return Ok(Self::plain(stream));
         }
-        if !tls.direct {
+        if !tls.direct() {
             let mut request = BytesMut::new();
             frontend::ssl_request(&mut request);
             stream.write_all(&request).await.map_err(|e| io_error(Stage::Connect, &e))?;
