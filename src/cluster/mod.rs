@@ -2,23 +2,33 @@
 //!
 //! Readers survive garbage: what cannot be understood counts as absent, as in Patroni.
 
+mod conn_url;
 mod dynamic;
 mod failover;
 mod history;
+mod json;
 mod json_text;
 mod keys;
+mod load;
 mod member;
+mod member_json;
 mod node;
+mod questions;
 mod schedule;
+mod slot_name;
 mod status;
 mod sync;
+mod tags;
 mod view;
 
+pub use conn_url::conn_kwargs;
 pub use dynamic::{Modes, parse_bool, truthy};
 pub use failover::Failover;
 pub use history::{History, HistoryLine};
+pub use json::compact as compact_json;
 pub use json_text::json_text;
 pub use keys::Keys;
+pub use load::RawKey;
 pub use member::{
     Member, MemberData, MemberTags, PendingRestart, PendingRestartValue, PgState, Role, ScheduledRestartData,
 };
@@ -27,6 +37,7 @@ pub use node::{
     ReplicationConnection, ServerFacts, SlotPlan, StopMode, Upstream, WalReceiver,
 };
 pub use schedule::ScheduleTime;
+pub use slot_name::slot_name;
 pub use status::Status;
 pub use sync::SyncState;
 pub use view::{ClusterView, MemberView, Position, Positions, ScheduledSwitchover, host_and_port};

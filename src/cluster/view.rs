@@ -1,6 +1,6 @@
 //! The cluster as `/cluster` and `patronictl list` show it (API-17, API-18).
 
-use super::{Cluster, Member, Modes, PendingRestart, ScheduleTime, ScheduledRestartData, SyncState};
+use super::{Cluster, Member, Modes, PendingRestart, ScheduleTime, ScheduledRestartData};
 use crate::types::{Lsn, Timeline};
 use serde_json::{Map, Value, json};
 
@@ -145,17 +145,6 @@ impl MemberView {
             }
         }
         out
-    }
-}
-
-impl SyncState {
-    /// Whether `name` is one of the synchronous standbys (or, with `or_leader`, the primary that wrote the key).
-    /// Never when synchronous mode is not active. Names are compared without regard to case.
-    #[must_use]
-    pub fn matches(&self, name: &str, or_leader: bool) -> bool {
-        let Some(leader) = self.leader.as_deref().filter(|l| !l.is_empty()) else { return false };
-        self.sync_standby.iter().any(|s| s.to_lowercase() == name.to_lowercase())
-            || or_leader && leader.to_lowercase() == name.to_lowercase()
     }
 }
 

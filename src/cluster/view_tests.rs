@@ -1,5 +1,7 @@
 use super::*;
-use crate::cluster::{ClusterConfig, Failover, Leader, MemberData, MemberTags, PgState, Revision, Status, json_text};
+use crate::cluster::{
+    ClusterConfig, Failover, Leader, MemberData, MemberTags, PgState, Revision, Status, SyncState, json_text,
+};
 use crate::types::MemberName;
 
 fn member(name: &str, port: u16, data: MemberData) -> Member {
@@ -77,13 +79,6 @@ fn modes_and_the_failover_key_show() {
     let json = view.to_json();
     assert_eq!(json.get("pause"), Some(&json!(true)));
     assert_eq!(json.get("scheduled_switchover"), Some(&json!({"at": "2026-05-29T04:32:31+02:00", "from": "a"})));
-}
-
-#[test]
-fn the_sync_key_knows_its_standbys() {
-    let sync = SyncState { leader: Some("a".into()), sync_standby: vec!["b".into()], ..SyncState::default() };
-    assert!(sync.matches("B", false) && !sync.matches("a", false) && sync.matches("A", true));
-    assert!(!SyncState { leader: None, ..sync }.matches("b", true));
 }
 
 #[test]

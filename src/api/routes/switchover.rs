@@ -204,16 +204,7 @@ fn good_members(
 
 /// Whether a member's answer says that it can be promoted.
 fn may_take_over(peer: &PeerStatus) -> bool {
-    let tags = &peer.tags.0;
-    let nofailover = match tags.get("nofailover").filter(|v| !v.is_null()) {
-        Some(value) => truthy(value),
-        None => tags.get("failover_priority").and_then(priority).is_some_and(|p| p <= 0),
-    };
-    peer.reachable && !nofailover && !peer.watchdog_failed
-}
-
-fn priority(value: &Value) -> Option<i64> {
-    crate::api::quantity::parse_value(value, crate::api::quantity::Base::Seconds)
+    peer.reachable && !peer.tags.nofailover() && !peer.watchdog_failed
 }
 
 /// A switchover that is under way.
