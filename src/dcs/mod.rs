@@ -2,10 +2,19 @@
 //!
 //! Implementations do I/O only: key layout and JSON come from [`crate::cluster`], decisions from the rules.
 
+pub mod etcd3;
+pub mod failover;
+pub mod memory;
+mod wake;
+mod written;
+
+use crate::clock::Clock;
 use crate::cluster::{Cluster, History, MemberData, Revision, Status, SyncState};
+use crate::config::settings::{Settings, Store};
 use crate::types::{Mono, SystemId, Wall};
 use async_trait::async_trait;
 use serde_json::{Map, Value};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How a request to the store ended badly. The cases are those that callers tell apart.
@@ -92,7 +101,8 @@ pub trait Dcs: Send + Sync {
         budget: Duration,
     ) -> Result<(), DcsError>;
 
-    /// Writes `status`. Skipped when nothing changed.
+    /// Writes `status`. Skipped when nothing changed. Parts that are `None` keep their last known value, empty ones are
+    /// taken away.
     async fn write_status(&self, status: &Status, budget: Duration) -> Result<(), DcsError>;
 
     /// Writes `history`.
@@ -117,9 +127,44 @@ pub trait Dcs: Send + Sync {
     /// Never returns when nothing does; reconnects by itself, and counts a reconnection as a change.
     async fn changed(&self);
 
-    /// Ends the session: member key and lease vanish. The leader key must have been released before.
+    /// Ends the session: member key and lease vanish. The leader key must have been released before; while it is still
+    /// bound to the session (a shutdown in pause), the session is left to expire by itself.
     async fn close(&self, budget: Duration);
 
     /// The wall-clock moment of the last successful [`Dcs::load`] (`dcs_last_seen`).
     fn last_seen(&self) -> Option<Wall>;
+}
+
+/// Why there can be no store at all.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ConnectError {
+    /// The configuration asks for something that this version does not have.
+    #[error("not supported yet: {0}")]
+    NotSupported(String),
+    /// The configuration makes no sense.
+    #[error("{0}")]
+    Invalid(String),
+}
+
+/// The store of an agent, with a session for its member. Nothing is connected yet: that the store is down shows with the
+/// first verb.
+///
+/// # Errors
+/// When the configuration is unfit.
+pub fn connect(settings: &Settings, clock: Clock) -> Result<Arc<dyn Dcs>, ConnectError> {
+    open(settings, Some(&settings.name), clock)
+}
+
+/// The store for `patronictl`: no session, so the verbs for member and leader keys are refused.
+///
+/// # Errors
+/// When the configuration is unfit.
+pub fn connect_without_session(settings: &Settings, clock: Clock) -> Result<Arc<dyn Dcs>, ConnectError> {
+    open(settings, None, clock)
+}
+
+fn open(settings: &Settings, name: Option<&str>, clock: Clock) -> Result<Arc<dyn Dcs>, ConnectError> {
+    match &settings.store {
+        Store::Etcd3(etcd) => Ok(Arc::new(etcd3::Etcd3Store::new(settings, etcd, name, clock)?)),
+    }
 }
