@@ -1,7 +1,35 @@
 //! What the user wrote: YAML, environment and the dynamic configuration, in layers, validated, as typed settings.
 
+mod address;
+mod agent;
+mod build;
+pub mod cache;
+mod ctl;
+mod effective;
+pub mod environment;
+mod error;
+mod global;
+mod known;
+mod layers;
+pub mod loose;
+mod options;
+pub mod parameters;
+mod patch;
+mod postgresql;
 pub mod python;
+mod reader;
+mod sections;
 pub mod settings;
+mod store;
+pub mod unsupported;
 pub mod yaml;
 
+pub use address::{netloc, split_host_port};
+pub use agent::{Config, Warnings};
+pub use ctl::{CtlConfig, for_editing};
+pub use error::ConfigError;
+pub use patch::{patch, same};
 pub use settings::{Global, Settings};
+
+#[cfg(test)]
+mod config_tests;

@@ -327,8 +327,12 @@ pub struct Postgresql {
     pub recovery_conf: IndexMap<String, String>,
     /// `callbacks`: event to command.
     pub callbacks: IndexMap<String, String>,
-    /// `create_replica_methods`, default `basebackup`, in order, each with its section.
+    /// `create_replica_methods`, default `basebackup`, in order, each with its section. A section that is a list of
+    /// options (as `basebackup` often is) becomes a map; switches have null as value.
     pub create_replica_methods: Vec<CustomMethod>,
+    /// `basebackup`: options of pg_basebackup (`None`: a switch), in order, whether or not the method is among
+    /// `create_replica_methods`; refused ones left out with a warning.
+    pub basebackup: Vec<(String, Option<String>)>,
     /// `pg_ctl_timeout`, default 60 s.
     pub pg_ctl_timeout: Duration,
     /// `use_unix_socket`.

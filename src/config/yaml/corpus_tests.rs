@@ -12,7 +12,8 @@ fn corpus(part: &str) -> Vec<Value> {
 
 /// Same numbers (1 is not 1.0), same order of keys.
 fn same(a: &Value, b: &Value) -> bool {
-    a == b && a.to_string() == b.to_string()
+    let (text, other) = (a.to_string(), b.to_string());
+    a == b && text == other
 }
 
 #[test]
@@ -63,7 +64,7 @@ fn alias_bombs_and_deep_nesting_are_refused() {
     let mut bomb = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n");
     for level in 1..10 {
         let reference = format!("*a{}", level - 1);
-        let list = vec![reference.as_str(); 10].join(", ");
+        let list = [reference.as_str(); 10].join(", ");
         bomb.push_str(&format!("a{level}: &a{level} [{list}]\n"));
     }
     assert!(load(&bomb, "bomb").unwrap_err().reason.contains("aliases"));

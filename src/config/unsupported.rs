@@ -1,0 +1,171 @@
+//! The keys of Patroni 4.1 that are not obeyed yet, each with the sentence that the warning gives. `docs/differences.md`
+//! has the same table (a test compares them); it must shrink to nothing.
+
+use super::loose::parse_bool;
+use super::python;
+use super::store::KNOWN;
+use serde_json::{Map, Value};
+
+/// Why a key does nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// It will be obeyed.
+    NotYet,
+    /// There is nothing here that it could set.
+    NoEffect,
+}
+
+/// Where a key stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layer {
+    /// In the local configuration.
+    Local,
+    /// In the dynamic configuration.
+    Dynamic,
+}
+
+/// A key that is not obeyed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unsupported {
+    /// Path of the key; a section stands for all keys in it.
+    pub key: &'static str,
+    /// Where it is set.
+    pub layer: Layer,
+    /// Why.
+    pub reason: Reason,
+}
+
+const fn not_yet(key: &'static str, layer: Layer) -> Unsupported {
+    Unsupported { key, layer, reason: Reason::NotYet }
+}
+
+const fn no_effect(key: &'static str) -> Unsupported {
+    Unsupported { key, layer: Layer::Local, reason: Reason::NoEffect }
+}
+
+/// The table.
+pub const UNSUPPORTED: [Unsupported; 28] = [
+    not_yet("consul", Layer::Local),
+    not_yet("etcd", Layer::Local),
+    not_yet("exhibitor", Layer::Local),
+    not_yet("kubernetes", Layer::Local),
+    not_yet("raft", Layer::Local),
+    not_yet("zookeeper", Layer::Local),
+    not_yet("citus", Layer::Local),
+    not_yet("watchdog", Layer::Local),
+    not_yet("bootstrap.method", Layer::Local),
+    not_yet("restapi.allowlist", Layer::Local),
+    not_yet("restapi.allowlist_include_members", Layer::Local),
+    not_yet("restapi.http_extra_headers", Layer::Local),
+    not_yet("restapi.https_extra_headers", Layer::Local),
+    not_yet("restapi.server_tokens", Layer::Local),
+    not_yet("tags.nosync", Layer::Local),
+    not_yet("tags.sync_priority", Layer::Local),
+    not_yet("failsafe_mode", Layer::Dynamic),
+    not_yet("synchronous_mode", Layer::Dynamic),
+    not_yet("synchronous_mode_strict", Layer::Dynamic),
+    not_yet("maximum_lag_on_syncnode", Layer::Dynamic),
+    not_yet("standby_cluster", Layer::Dynamic),
+    not_yet("slots", Layer::Dynamic),
+    not_yet("permanent_slots", Layer::Dynamic),
+    not_yet("member_slots_ttl", Layer::Dynamic),
+    no_effect("thread_pool_size"),
+    no_effect("thread_stack_size"),
+    no_effect("restapi.thread_pool_size"),
+    no_effect("log.traceback_level"),
+];
+
+/// One line for each key of the table that is set to something.
+pub(super) fn warnings(local: &Map<String, Value>, dynamic: &Map<String, Value>) -> Vec<String> {
+    UNSUPPORTED
+        .iter()
+        .filter(|entry| {
+            let tree = if entry.layer == Layer::Local { local } else { dynamic };
+            is_set(entry.key, tree)
+        })
+        .map(|entry| match (entry.reason, KNOWN.contains(&entry.key)) {
+            (Reason::NotYet, false) => format!("{} is not supported yet", entry.key),
+            (Reason::NotYet, true) => format!("{} is not supported yet as a configuration store", entry.key),
+            (Reason::NoEffect, _) => format!("{} has no effect", entry.key),
+        })
+        .collect()
+}
+
+/// Whether a key has a value that asks for something; what says off does not.
+fn is_set(key: &str, tree: &Map<String, Value>) -> bool {
+    let mut path = key.split('.');
+    let first = path.next().and_then(|name| tree.get(name));
+    let Some(value) = path.try_fold(first, |value, name| value.map(|value| value.get(name))).flatten() else {
+        return false;
+    };
+    match key {
+        "bootstrap.method" => value.as_str().is_some_and(|method| !method.is_empty() && method != "initdb"),
+        "watchdog" => value.get("mode").is_none_or(|mode| parse_bool(mode) != Some(false)),
+        "restapi.server_tokens" => !value.as_str().is_some_and(|text| text.eq_ignore_ascii_case("original")),
+        "maximum_lag_on_syncnode" => python::text(value) != "-1",
+        "log.traceback_level" => value.as_str().is_some_and(|level| !level.eq_ignore_ascii_case("error")),
+        _ => python::truth(value) && parse_bool(value) != Some(false),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn of(local: Value, dynamic: Value) -> Vec<String> {
+        warnings(local.as_object().unwrap(), dynamic.as_object().unwrap())
+    }
+
+    #[test]
+    fn each_key_has_one_line() {
+        let local = json!({"etcd": {"host": "a"}, "citus": {"group": 0}, "bootstrap": {"method": "wal_e"},
+            "restapi": {"allowlist": ["a"]}, "thread_pool_size": 6, "watchdog": {"mode": "required"}});
+        let dynamic = json!({"synchronous_mode": "quorum", "slots": {"a": {}}, "maximum_lag_on_syncnode": 5});
+        let wanted = [
+            "etcd is not supported yet as a configuration store",
+            "citus is not supported yet",
+            "watchdog is not supported yet",
+            "bootstrap.method is not supported yet",
+            "restapi.allowlist is not supported yet",
+            "synchronous_mode is not supported yet",
+            "maximum_lag_on_syncnode is not supported yet",
+            "slots is not supported yet",
+            "thread_pool_size has no effect",
+        ];
+        assert_eq!(of(local, dynamic), wanted);
+    }
+
+    #[test]
+    fn what_is_off_is_not_named() {
+        let local = json!({"etcd3": {"host": "a"}, "bootstrap": {"method": "initdb"}, "watchdog": {"mode": false},
+            "tags": {"nosync": false, "sync_priority": 0}, "restapi": {"allowlist": [], "server_tokens": "Original"},
+            "synchronous_mode": true, "log": {"traceback_level": "ERROR"}});
+        let dynamic = json!({"synchronous_mode": "off", "slots": {}, "standby_cluster": null, "failsafe_mode": false,
+            "maximum_lag_on_syncnode": -1, "watchdog": {"mode": "required"}});
+        assert_eq!(of(local, dynamic), Vec::<String>::new());
+    }
+
+    /// Rows of the table in the manual: | `key` | where | why |
+    #[test]
+    fn the_manual_has_the_same_table() {
+        let manual = include_str!("../../docs/differences.md");
+        let rows: Vec<(String, String, String)> = manual
+            .lines()
+            .filter(|line| line.starts_with("| `"))
+            .map(|line| {
+                let cells: Vec<&str> = line.split('|').map(str::trim).collect();
+                (cells[1].trim_matches('`').to_owned(), cells[2].to_owned(), cells[3].to_owned())
+            })
+            .collect();
+        let table: Vec<(String, String, String)> = UNSUPPORTED
+            .iter()
+            .map(|entry| {
+                let layer = if entry.layer == Layer::Local { "local" } else { "dynamic" };
+                let reason = if entry.reason == Reason::NotYet { "not supported yet" } else { "no effect" };
+                (entry.key.to_owned(), layer.to_owned(), reason.to_owned())
+            })
+            .collect();
+        assert_eq!(rows, table);
+    }
+}
