@@ -22,7 +22,7 @@ mod tags;
 mod view;
 
 pub use conn_url::conn_kwargs;
-pub use dynamic::{Modes, parse_bool, truthy};
+pub use dynamic::Modes;
 pub use failover::Failover;
 pub use history::{History, HistoryLine};
 pub use json::compact as compact_json;

@@ -1,8 +1,7 @@
 //! Changes to the dynamic configuration: by pairs, by files, in an editor.
 
 use super::CtlError;
-use crate::api::patch;
-use crate::config::yaml;
+use crate::config::{self, yaml};
 use serde_json::{Map, Value};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -60,7 +59,7 @@ fn set(data: &mut Map<String, Value>, path: &[&str], value: Value) {
 /// # Errors
 /// It is no YAML mapping.
 pub fn apply_yaml(data: &mut Map<String, Value>, text: &str, name: &str) -> Result<(), CtlError> {
-    patch::apply(data, &mapping(text, name)?);
+    config::patch(data, &mapping(text, name)?);
     Ok(())
 }
 
@@ -77,8 +76,7 @@ fn mapping(text: &str, name: &str) -> Result<Map<String, Value>, CtlError> {
 /// There is no editor, it failed, or left something that is no mapping.
 pub fn in_editor(before: &str, cluster: &str) -> Result<(String, Map<String, Value>), CtlError> {
     let editor = std::env::var("EDITOR").ok().filter(|e| !e.is_empty()).map(PathBuf::from);
-    let missing =
-        || CtlError::message("EDITOR environment variable is not set. editor or vi are not available");
+    let missing = || CtlError::message("EDITOR environment variable is not set. editor or vi are not available");
     let editor = editor.or_else(|| ["editor", "vi"].into_iter().find_map(find_program)).ok_or_else(missing)?;
     let file = Scratch::new(before, cluster)?;
     let status = std::process::Command::new(&editor).arg(&file.path).status();

@@ -1,8 +1,8 @@
 //! Rows in the form that was asked for: table, TSV, JSON or YAML.
 
 use super::table::{self, Align};
-use crate::cluster::{json_text, truthy};
-use crate::config::yaml;
+use crate::cluster::json_text;
+use crate::config::{python, yaml};
 use clap::ValueEnum;
 use serde_json::{Map, Value};
 
@@ -78,12 +78,12 @@ impl Rows {
     fn texts(&self, row: &[Value], format: Format) -> Vec<String> {
         let text = |value: &Value| match value {
             Value::String(s) => s.clone(),
-            Value::Object(map) if format == Format::Pretty && truthy(value) => {
+            Value::Object(map) if format == Format::Pretty => {
                 yaml::dump(&Value::Object(map.clone()), true).trim().to_owned()
             }
             Value::Object(_) | Value::Array(_) => flow(value),
             Value::Null => "None".to_owned(),
-            other => crate::config::python::text(other),
+            other => python::text(other),
         };
         row.iter().map(text).collect()
     }

@@ -108,7 +108,11 @@ fn positions(member: &MemberView) -> [[Value; 2]; 2] {
     match member.positions {
         None => [[json!(""), json!("")], [json!(""), json!("")]],
         Some(Positions { receive: None, replay: None, own }) if own.is_some() => {
-            if member.state == "streaming" { [cells(own), cells(None)] } else { [cells(None), cells(own)] }
+            if member.state == "streaming" {
+                [cells(own), cells(None)]
+            } else {
+                [cells(None), cells(own)]
+            }
         }
         Some(Positions { receive, replay, .. }) => [cells(receive), cells(replay)],
     }

@@ -71,8 +71,11 @@ fn full() -> Cluster {
 }
 
 fn single() -> Cluster {
-    let mut data = on_port(5432, json!({"state": "stopped", "role": "replica", "receive_lsn": 0x700_0000,
-        "replay_lsn": 0x700_0000, "xlog_location": 0x700_0000}));
+    let mut data = on_port(
+        5432,
+        json!({"state": "stopped", "role": "replica", "receive_lsn": 0x700_0000,
+        "replay_lsn": 0x700_0000, "xlog_location": 0x700_0000}),
+    );
     data["conn_url"] = json!("postgres://10.0.0.1:5432/postgres");
     let status = Status { optime: Some(Lsn(0x500_0000)), ..Status::default() };
     Cluster { initialize: Some(String::new()), status, members: vec![member("x", data)], ..Cluster::default() }

@@ -105,6 +105,7 @@ fn postgresql() -> Postgresql {
         recovery_conf: Default::default(),
         callbacks: Default::default(),
         create_replica_methods: Vec::new(),
+        basebackup: Vec::new(),
         pg_ctl_timeout: Duration::from_secs(60),
         use_unix_socket: false,
         use_unix_socket_repl: false,

@@ -38,8 +38,7 @@ pub async fn switchover(context: &mut Context<'_>, args: &Switchover) -> Result<
 pub async fn failover(context: &mut Context<'_>, args: &Failover) -> Result<(), CtlError> {
     let cluster = &context.cluster_name(args.cluster_name.as_ref())?;
     let candidate = args.candidate.as_deref();
-    let wish =
-        Wish { cluster, switchover: false, leader: None, candidate, scheduled: None, force: args.force };
+    let wish = Wish { cluster, switchover: false, leader: None, candidate, scheduled: None, force: args.force };
     run(context, &wish).await
 }
 
@@ -178,9 +177,7 @@ fn confirm(
             format!("Are you sure you want to schedule switchover of cluster {name} at {at}{demoting}?"),
             format!("Aborting scheduled {action}"),
         ),
-        None => {
-            (format!("Are you sure you want to {action} cluster {name}{demoting}?"), format!("Aborting {action}"))
-        }
+        None => (format!("Are you sure you want to {action} cluster {name}{demoting}?"), format!("Aborting {action}")),
     };
     if context.console.confirm(&question)? { Ok(()) } else { Err(CtlError::message(refusal)) }
 }
