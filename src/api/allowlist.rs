@@ -14,11 +14,14 @@ const REMEMBER: Duration = Duration::from_secs(60);
 /// A name server that is slower than this does not count.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// When a name was resolved, and to what.
+type Resolved = (Mono, Arc<[IpAddr]>);
+
 /// Addresses of host names, remembered for a while.
 #[derive(Debug)]
 pub struct Allowlist {
     clock: crate::clock::Clock,
-    names: Mutex<HashMap<String, (Mono, Arc<[IpAddr]>)>>,
+    names: Mutex<HashMap<String, Resolved>>,
 }
 
 impl Allowlist {

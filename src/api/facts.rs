@@ -1,7 +1,7 @@
 //! What one request sees of the agent: a snapshot and the server's last answer, read once for codes and bodies.
 
 use super::Snapshot;
-use crate::cluster::{Cluster, NodeStatus, PgState, Role, truthy};
+use crate::cluster::{Cluster, MemberTags, NodeStatus, PgState, Role};
 use crate::config::settings::SynchronousMode;
 use crate::types::{Lsn, Mono, Timeline};
 use serde_json::{Map, Value};
@@ -135,25 +135,20 @@ impl Facts {
         [status.replica_timeline, received, status.control_timeline].into_iter().flatten().find(|t| t.0 != 0)
     }
 
-    /// Configured tags as they are shown: switches that are off are left out (D3).
+    /// Configured tags as they are shown: switches that are off are left out.
     #[must_use]
     pub fn tags(&self) -> Map<String, Value> {
-        let tags = &self.snapshot.settings.tags;
-        let shown = |(name, value): &(&String, &Value)| {
-            truthy(value)
-                || match name.as_str() {
-                    "nofailover" => tags.contains_key("failover_priority"),
-                    "nosync" => tags.contains_key("sync_priority"),
-                    other => !matches!(other, "clonefrom" | "noloadbalance" | "nostream"),
-                }
-        };
-        tags.iter().filter(shown).map(|(k, v)| (k.clone(), v.clone())).collect()
+        self.configured_tags().published().0
     }
 
     /// `noloadbalance`.
     #[must_use]
     pub fn noloadbalance(&self) -> bool {
-        self.snapshot.settings.tags.get("noloadbalance").is_some_and(truthy)
+        self.configured_tags().noloadbalance()
+    }
+
+    fn configured_tags(&self) -> MemberTags {
+        MemberTags(self.snapshot.settings.tags.clone())
     }
 }
 

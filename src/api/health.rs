@@ -1,9 +1,9 @@
 //! Health checks: the state of the agent as status codes (API-02 to API-15). Pure.
 
 use super::call::Target;
-use super::quantity::{self, Base};
 use super::{Facts, Snapshot};
 use crate::cluster::{PgState, Role};
+use crate::config::loose;
 use crate::config::settings::SynchronousMode;
 use crate::types::{Lsn, Mono};
 use serde_json::Value;
@@ -79,9 +79,14 @@ fn fits_sync(path: &str, codes: &Codes, facts: &Facts) -> bool {
     }
 }
 
+/// `lag` in bytes; `None` when it is missing or cannot be read.
+fn lag_limit(target: &Target) -> Option<i64> {
+    loose::parse_int(&Value::from(target.parameter("lag")?), Some("B"))
+}
+
 /// Behind the leader by more than `lag`; a limit that cannot be read is none.
 fn is_lagging(target: &Target, facts: &Facts) -> bool {
-    let Some(limit) = target.parameter("lag").and_then(|l| quantity::parse(l, Base::Bytes)) else { return false };
+    let Some(limit) = lag_limit(target) else { return false };
     let leader = facts.leader_position();
     leader != Lsn(0) && i128::from(leader.0) > i128::from(facts.replayed().0) + i128::from(limit)
 }
@@ -132,9 +137,7 @@ pub fn readiness(target: &Target, facts: &Facts) -> Result<(), String> {
         _ => ("apply", facts.replayed()),
     };
     let lag = i128::from(facts.leader_position().0) - i128::from(location.0);
-    let limit = target
-        .parameter("lag")
-        .and_then(|l| quantity::parse(l, Base::Bytes))
+    let limit = lag_limit(target)
         .map_or_else(|| i128::from(facts.snapshot.settings.global.maximum_lag_on_failover), i128::from);
     if lag > limit {
         return Err(format!("Replication {mode} lag {lag} exceeds maximum allowable {limit}"));

@@ -8,8 +8,7 @@ pub mod facts;
 pub mod health;
 mod listen;
 pub mod metrics;
-pub mod patch;
-pub mod quantity;
+mod pg_version;
 mod reply;
 mod routes;
 pub mod server;
@@ -18,6 +17,7 @@ pub mod status;
 mod tls;
 
 pub use facts::Facts;
+pub use pg_version::check_version;
 pub use reply::Reply;
 pub use server::ServerHandle;
 pub use snapshot::Snapshot;

@@ -1,1 +1,5 @@
-fn main() {}
+//! `patronictl`: the operator's tool.
+
+fn main() -> std::process::ExitCode {
+    patroni::ctl::main().into()
+}

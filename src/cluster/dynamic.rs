@@ -1,6 +1,8 @@
 //! What the dynamic configuration in the store says about the cluster's mode, for readers without local settings.
 
 use super::Cluster;
+use crate::config::loose::parse_bool;
+use crate::config::python::truth;
 use serde_json::Value;
 
 /// Modes of a cluster by its `config` key alone.
@@ -25,7 +27,7 @@ impl Modes {
             .data
             .get("standby_cluster")
             .and_then(Value::as_object)
-            .is_some_and(|s| ["host", "port", "restore_command"].iter().any(|k| s.get(*k).is_some_and(truthy)));
+            .is_some_and(|s| ["host", "port", "restore_command"].iter().any(|k| s.get(*k).is_some_and(truth)));
         let mode = config.data.get("synchronous_mode");
         let quorum = mode.and_then(Value::as_str).is_some_and(|m| m.eq_ignore_ascii_case("quorum"));
         Self {
@@ -34,35 +36,6 @@ impl Modes {
             synchronous: !standby_cluster && (quorum || mode.and_then(parse_bool).unwrap_or(false)),
             quorum: !standby_cluster && quorum,
         }
-    }
-}
-
-/// Reads Patroni's loose booleans: on/true/yes/1 and off/false/no/0, whatever the case.
-#[must_use]
-pub fn parse_bool(value: &Value) -> Option<bool> {
-    let text = match value {
-        Value::Bool(b) => return Some(*b),
-        Value::String(s) => s.to_ascii_lowercase(),
-        Value::Number(n) => n.to_string(),
-        _ => return None,
-    };
-    match text.as_str() {
-        "on" | "true" | "yes" | "1" => Some(true),
-        "off" | "false" | "no" | "0" => Some(false),
-        _ => None,
-    }
-}
-
-/// Whether a value counts as given: not null, false, zero or empty.
-#[must_use]
-pub fn truthy(value: &Value) -> bool {
-    match value {
-        Value::Null => false,
-        Value::Bool(b) => *b,
-        Value::Number(n) => n.as_f64() != Some(0.0),
-        Value::String(s) => !s.is_empty(),
-        Value::Array(a) => !a.is_empty(),
-        Value::Object(o) => !o.is_empty(),
     }
 }
 

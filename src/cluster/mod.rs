@@ -14,19 +14,18 @@ mod member;
 mod member_json;
 mod node;
 mod questions;
+mod schedule;
 mod slot_name;
 mod status;
 mod sync;
 mod tags;
+mod view;
 
 pub use conn_url::conn_kwargs;
+pub use dynamic::Modes;
 pub use failover::Failover;
 pub use history::{History, HistoryLine};
 pub use json::compact as compact_json;
-mod schedule;
-mod view;
-
-pub use dynamic::{Modes, parse_bool, truthy};
 pub use json_text::json_text;
 pub use keys::Keys;
 pub use load::RawKey;

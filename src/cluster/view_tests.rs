@@ -82,13 +82,6 @@ fn modes_and_the_failover_key_show() {
 }
 
 #[test]
-fn the_sync_key_knows_its_standbys() {
-    let sync = SyncState { leader: Some("a".into()), sync_standby: vec!["b".into()], ..SyncState::default() };
-    assert!(sync.matches("B", false) && !sync.matches("a", false) && sync.matches("A", true));
-    assert!(!SyncState { leader: None, ..sync }.matches("b", true));
-}
-
-#[test]
 fn urls_are_taken_apart() {
     for (url, host, port) in [
         ("postgres://Host:5433/postgres", Some("host"), Some(5433)),

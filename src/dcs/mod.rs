@@ -146,25 +146,53 @@ pub enum ConnectError {
     Invalid(String),
 }
 
+/// Where in the store a cluster lies, and for how long its leases are.
+pub struct Place<'a> {
+    namespace: &'a str,
+    scope: &'a str,
+    ttl: Duration,
+}
+
 /// The store of an agent, with a session for its member. Nothing is connected yet: that the store is down shows with the
 /// first verb.
 ///
 /// # Errors
 /// When the configuration is unfit.
 pub fn connect(settings: &Settings, clock: Clock) -> Result<Arc<dyn Dcs>, ConnectError> {
-    open(settings, Some(&settings.name), clock)
+    open(&settings.store, &Place::of(settings), Some(&settings.name), clock)
 }
 
-/// The store for `patronictl`: no session, so the verbs for member and leader keys are refused.
+/// A store without session: the verbs for member and leader keys are refused.
 ///
 /// # Errors
 /// When the configuration is unfit.
 pub fn connect_without_session(settings: &Settings, clock: Clock) -> Result<Arc<dyn Dcs>, ConnectError> {
-    open(settings, None, clock)
+    open(&settings.store, &Place::of(settings), None, clock)
 }
 
-fn open(settings: &Settings, name: Option<&str>, clock: Clock) -> Result<Arc<dyn Dcs>, ConnectError> {
-    match &settings.store {
-        Store::Etcd3(etcd) => Ok(Arc::new(etcd3::Etcd3Store::new(settings, etcd, name, clock)?)),
+/// The store for `patronictl`, which knows no more than this: without session.
+///
+/// # Errors
+/// When the configuration is unfit.
+pub fn connect_for_ctl(
+    store: &Store,
+    namespace: &str,
+    scope: &str,
+    clock: Clock,
+) -> Result<Arc<dyn Dcs>, ConnectError> {
+    // No lease is ever asked for.
+    let ttl = crate::config::Global::default().ttl;
+    open(store, &Place { namespace, scope, ttl }, None, clock)
+}
+
+impl<'a> Place<'a> {
+    fn of(settings: &'a Settings) -> Self {
+        Self { namespace: &settings.namespace, scope: &settings.scope, ttl: settings.global.ttl }
+    }
+}
+
+fn open(store: &Store, place: &Place<'_>, name: Option<&str>, clock: Clock) -> Result<Arc<dyn Dcs>, ConnectError> {
+    match store {
+        Store::Etcd3(etcd) => Ok(Arc::new(etcd3::Etcd3Store::new(place, etcd, name, clock)?)),
     }
 }

@@ -179,6 +179,7 @@ pub fn settings(scope: &str, name: &str, store: Etcd3) -> Settings {
 
 fn postgresql() -> Postgresql {
     Postgresql {
+        basebackup: Vec::new(),
         listen_addresses: "127.0.0.1".into(),
         port: 5432,
         connect_address: "127.0.0.1:5432".into(),

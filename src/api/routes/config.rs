@@ -1,9 +1,10 @@
 //! The dynamic configuration: GET, PATCH and PUT /config (API-20 to API-22).
 
 use super::{Call, Refusal, info};
+use crate::api::Reply;
 use crate::api::access::MembersCount;
 use crate::api::call::Body;
-use crate::api::{Reply, patch as merge};
+use crate::config;
 use crate::dcs::DcsError;
 use actix_web::web::Payload;
 
@@ -20,7 +21,7 @@ pub async fn patch(call: &Call<'_>, payload: Payload) -> Result<Reply, Refusal> 
     let cluster = info::load(call).await?;
     let Some(config) = &cluster.config else { return Ok(Reply::error(503)) };
     let mut data = config.data.clone();
-    if merge::apply(&mut data, &request) {
+    if config::patch(&mut data, &request) {
         let written = call.app.gateway.write_config(data.clone(), Some(config.revision)).await;
         if let Err(error) = written {
             return Ok(not_written(&error, 409));
@@ -35,7 +36,7 @@ pub async fn put(call: &Call<'_>, payload: Payload) -> Result<Reply, Refusal> {
     call.authorize(MembersCount::AsConfigured).await?;
     let request = call.json(payload, Body::Required).await?;
     let cluster = info::load(call).await?;
-    let same = cluster.config.as_ref().is_some_and(|config| merge::same(&request, &config.data));
+    let same = cluster.config.as_ref().is_some_and(|config| config::same(&request, &config.data));
     if !same {
         if let Err(error) = call.app.gateway.write_config(request.clone(), None).await {
             return Ok(not_written(&error, 502));

@@ -4,7 +4,7 @@ use super::{Call, NOTE_PATIENCE, Refusal, reply_of};
 use crate::api::Reply;
 use crate::api::access::MembersCount;
 use crate::api::call::Body;
-use crate::cluster::parse_bool;
+use crate::config::loose::parse_bool;
 use crate::ha::Request;
 use actix_web::web::Payload;
 

@@ -1,11 +1,11 @@
 //! POST and DELETE /restart (API-23 to API-25).
 
 use super::{Call, NOTE_PATIENCE, Refusal, info, reply_of};
-use crate::api::Reply;
 use crate::api::access::MembersCount;
 use crate::api::call::Body;
-use crate::api::quantity::{self, Base};
+use crate::api::{Reply, check_version};
 use crate::cluster::{Modes, Role, ScheduleTime};
+use crate::config::loose;
 use crate::ha::request::RestartFilter;
 use crate::ha::{AnswerKind, Request};
 use crate::types::Wall;
@@ -73,11 +73,11 @@ fn restart(mut body: Map<String, Value>, now: Wall) -> Result<Request, Wrong> {
             }
             "postgres_version" => {
                 let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-                check_version(&text)?;
+                check_version(&text).map_err(|text| (400, text))?;
                 filter.postgres_version = Some(text);
             }
             "timeout" => {
-                let seconds = quantity::parse_value(value, Base::Seconds).and_then(|s| u64::try_from(s).ok());
+                let seconds = loose::parse_int(value, Some("s")).and_then(|s| u64::try_from(s).ok());
                 let seconds = seconds.filter(|s| *s > 0);
                 let wrong = || (400, "Timeout should be a positive number of seconds".to_owned());
                 let seconds = seconds.ok_or_else(wrong)?;
@@ -105,17 +105,6 @@ pub fn parse_schedule(value: &Value, action: &str, now: Wall) -> Result<(Wall, S
     match time.moment() {
         Some(at) if at >= now => Ok((at, time.isoformat())),
         _ => Err((422, format!("Cannot schedule {action} in the past"))),
-    }
-}
-
-/// Full versions only: X.Y from 10 on, X.Y.Z before.
-fn check_version(text: &str) -> Result<(), Wrong> {
-    let parts: Result<Vec<u32>, _> = text.split('.').map(|p| p.trim().parse::<u32>()).collect();
-    match parts.as_deref() {
-        Err(_) => Err((400, format!("Invalid PostgreSQL version: {text}"))),
-        Ok([major, _]) if *major >= 10 => Ok(()),
-        Ok([_, _, _]) => Ok(()),
-        Ok(_) => Err((400, format!("Invalid PostgreSQL version format: X.Y or X.Y.Z is accepted: {text}"))),
     }
 }
 

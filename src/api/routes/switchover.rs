@@ -5,7 +5,8 @@ use super::{Call, Refusal, info};
 use crate::api::Reply;
 use crate::api::access::MembersCount;
 use crate::api::call::Body;
-use crate::cluster::{Cluster, Modes, PeerStatus, truthy};
+use crate::cluster::{Cluster, Modes, PeerStatus};
+use crate::config::python::{text, truth};
 use crate::dcs::FailoverRequest;
 use crate::types::{Mono, Wall};
 use actix_web::web::Payload;
@@ -60,14 +61,11 @@ struct Wish {
 
 impl Wish {
     fn read(body: &Map<String, Value>) -> Self {
-        let text = |key: &str| {
-            let value = body.get(key).filter(|v| truthy(v))?;
-            Some(value.as_str().map_or_else(|| value.to_string(), str::to_owned))
-        };
+        let text = |key: &str| body.get(key).filter(|v| truth(v)).map(text);
         Self {
             leader: text("leader"),
             candidate: text("candidate").or_else(|| text("member")),
-            scheduled_at: body.get("scheduled_at").filter(|v| truthy(v)).cloned(),
+            scheduled_at: body.get("scheduled_at").filter(|v| truth(v)).cloned(),
         }
     }
 
@@ -204,16 +202,7 @@ fn good_members(
 
 /// Whether a member's answer says that it can be promoted.
 fn may_take_over(peer: &PeerStatus) -> bool {
-    let tags = &peer.tags.0;
-    let nofailover = match tags.get("nofailover").filter(|v| !v.is_null()) {
-        Some(value) => truthy(value),
-        None => tags.get("failover_priority").and_then(priority).is_some_and(|p| p <= 0),
-    };
-    peer.reachable && !nofailover && !peer.watchdog_failed
-}
-
-fn priority(value: &Value) -> Option<i64> {
-    crate::api::quantity::parse_value(value, crate::api::quantity::Base::Seconds)
+    peer.reachable && !peer.tags.nofailover() && !peer.watchdog_failed
 }
 
 /// A switchover that is under way.

@@ -11,10 +11,10 @@ mod write;
 use super::failover::{Patience, Rotation};
 use super::wake::Wakes;
 use super::written::Written;
-use super::{ConnectError, Dcs, DcsError, FailoverRequest, Lease};
+use super::{ConnectError, Dcs, DcsError, FailoverRequest, Lease, Place};
 use crate::clock::Clock;
 use crate::cluster::{Cluster, Failover, History, Keys, MemberData, RawKey, Revision, Status, SyncState, compact_json};
-use crate::config::settings::{Etcd3, Settings};
+use crate::config::settings::Etcd3;
 use crate::types::{Mono, SystemId, Wall};
 use async_trait::async_trait;
 use caller::{Caller, Effect, locked};
@@ -54,7 +54,7 @@ impl Etcd3Store {
     ///
     /// # Errors
     /// When the settings name something that cannot be had: unfit TLS files, no hosts, `srv`.
-    pub fn new(settings: &Settings, etcd: &Etcd3, name: Option<&str>, clock: Clock) -> Result<Self, ConnectError> {
+    pub fn new(place: &Place<'_>, etcd: &Etcd3, name: Option<&str>, clock: Clock) -> Result<Self, ConnectError> {
         if let Some(domain) = &etcd.srv {
             return Err(ConnectError::NotSupported(format!("etcd3.srv: {domain} (list the hosts in etcd3.hosts)")));
         }
@@ -64,14 +64,14 @@ impl Etcd3Store {
             return Err(ConnectError::Invalid("etcd3.hosts: no host is configured".to_owned()));
         }
         let access = Access::new(etcd).map_err(|error| ConnectError::Invalid(format!("etcd3: {error}")))?;
-        let keys = Keys::new(&settings.namespace, &settings.scope);
+        let keys = Keys::new(place.namespace, place.scope);
         let shown = name.unwrap_or_default();
         // Members begin at different hosts.
         let start = shown.bytes().map(usize::from).sum();
         Ok(Self {
             name: name.map(str::to_owned),
             caller: Arc::new(Caller::new(access, clock, Rotation::new(hosts, start))),
-            session: Session::new(settings.global.ttl),
+            session: Session::new(place.ttl),
             written: Mutex::default(),
             seen: Mutex::default(),
             watcher: Watcher::new(keys.prefix(), Wakes::new(&keys, shown)),
