@@ -219,9 +219,6 @@ fn changed_settings_reach_the_server() {
         let pending = eventually("pending", pending, |p| p.len() == 3).await;
         assert_eq!(pending.get("max_files_per_process").unwrap().new_value, "900");
         member.stop(postmaster, StopMode::Fast).await;
-        member.reconfigure(|s| {
-            s.postgresql.parameters.shift_remove("no_such_parameter");
-        });
         member.start(&StartAs::Primary).await;
         assert!(member.server.pending_restart().await.unwrap().is_empty());
     });

@@ -47,7 +47,7 @@ pub async fn rewrite(server: &Server) -> Result<bool, PgError> {
         return Ok(false);
     }
     let Some(version) = server.major_version() else { return Ok(false) };
-    let mut parameters = parameters::server_parameters(&server.settings(), &server.config_dir(), Some(version));
+    let mut parameters = config_writer::wanted_parameters(server, version).await;
     if postmaster::find(server).is_some() {
         match guc::settings(server).await {
             Ok(rows) => compare_with_server(&mut parameters, &rows),

@@ -4,7 +4,7 @@ use super::conf_file::{self, HEADER};
 use super::files::{self, Step};
 use super::parameters::{self, Parameters};
 use super::recovery::{self, Recovery};
-use super::{PgError, Server, StartAs, controldata, hba, pgpass};
+use super::{PgError, Server, StartAs, controldata, hba, known, pgpass};
 use crate::types::PgVersion;
 use std::path::{Path, PathBuf};
 use tracing::{info, warn};
@@ -34,7 +34,7 @@ pub fn postgresql_conf(server: &Server) -> PathBuf {
 /// [`PgError::File`] when there is no data directory of known version.
 pub async fn effective(server: &Server, start: &StartAs) -> Result<Effective, PgError> {
     let version = known_version(server)?;
-    let mut parameters = parameters::server_parameters(&server.settings(), &server.config_dir(), Some(version));
+    let mut parameters = wanted_parameters(server, version).await;
     let recovers = *start != StartAs::Primary || has_recovery_file(server, version);
     let control = if recovers { controldata::read(server).await } else { None };
     if let Some(control) = control {
@@ -44,6 +44,13 @@ pub async fn effective(server: &Server, start: &StartAs) -> Result<Effective, Pg
         parameters::set(&mut parameters, "hot_standby", "off".to_owned());
     }
     Ok(Effective { version, parameters })
+}
+
+/// Parameters of the settings for a server of this version, without those that it does not know.
+pub(super) async fn wanted_parameters(server: &Server, version: PgVersion) -> Parameters {
+    let mut parameters = parameters::server_parameters(&server.settings(), &server.config_dir(), Some(version));
+    known::remove_unknown(server, &mut parameters, version).await;
+    parameters
 }
 
 fn known_version(server: &Server) -> Result<PgVersion, PgError> {

@@ -19,6 +19,7 @@ pub mod files;
 pub mod guc;
 pub mod hba;
 pub mod history;
+mod known;
 mod launch;
 pub mod parameters;
 pub mod passfile;

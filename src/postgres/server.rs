@@ -5,6 +5,7 @@ use super::callbacks::Callbacks;
 use super::config_files::Written;
 use super::connection::Connections;
 use super::controldata::ControlCache;
+use super::known::KnownCache;
 use crate::clock::Clock;
 use crate::cluster::{NodeStatus, Postmaster};
 use crate::config::Settings;
@@ -38,6 +39,8 @@ pub struct Server {
     program_version: RefCell<Option<(PathBuf, PgVersion)>>,
     /// The postmaster that was launched or seen last.
     pub(super) postmaster: Cell<Option<Postmaster>>,
+    /// Parameters that the installed server knows.
+    pub(super) known: KnownCache,
     /// Result of pg_controldata by the file's time and size.
     pub(super) control: ControlCache,
     /// What was last written to the configuration files.
@@ -59,6 +62,7 @@ impl Server {
             custom_bootstrap: Cell::default(),
             program_version: RefCell::default(),
             postmaster: Cell::default(),
+            known: KnownCache::default(),
             control: ControlCache::default(),
             written: RefCell::default(),
             connections: Connections::default(),

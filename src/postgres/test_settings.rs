@@ -70,7 +70,8 @@ fn postgresql(data_dir: &Path) -> Postgresql {
         proxy_address: None,
         data_dir: data_dir.to_owned(),
         config_dir: data_dir.to_owned(),
-        bin_dir: None,
+        // No programs, whatever the machine has.
+        bin_dir: Some(data_dir.with_extension("bin")),
         bin_name: IndexMap::new(),
         pgpass: Some(data_dir.with_extension("pgpass")),
         database: "postgres".to_owned(),
