@@ -17,35 +17,52 @@ pub struct Server {
 impl Server {
     /// `None` when there is no etcd to start. `args` beginning with `--cert-file` make it speak TLS.
     pub async fn start(args: &[&str]) -> Option<Self> {
-        if Command::new("etcd").arg("--version").output().is_err() {
-            println!("skipped: no etcd in PATH");
+        if !is_installed() {
             return None;
         }
+        let peer_port = free_port();
+        let server = Self::spawn("n", peer_port, &format!("n=http://127.0.0.1:{peer_port}"), args);
+        server.ready().await;
+        Some(server)
+    }
+
+    /// Three of them that form a cluster.
+    pub async fn start_three() -> Option<Vec<Self>> {
+        if !is_installed() {
+            return None;
+        }
+        let members = [("n0", free_port()), ("n1", free_port()), ("n2", free_port())];
+        let cluster = members.map(|(name, port)| format!("{name}=http://127.0.0.1:{port}")).join(",");
+        let servers: Vec<Self> = members.iter().map(|(name, port)| Self::spawn(name, *port, &cluster, &[])).collect();
+        for server in &servers {
+            server.ready().await;
+        }
+        Some(servers)
+    }
+
+    fn spawn(name: &str, peer_port: u16, cluster: &str, args: &[&str]) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let (client_port, peer_port) = (free_port(), free_port());
+        let client_port = free_port();
         let scheme = if args.iter().any(|a| a.starts_with("--cert-file")) { "https" } else { "http" };
         let client_url = format!("{scheme}://127.0.0.1:{client_port}");
         let peer_url = format!("http://127.0.0.1:{peer_port}");
         let mut all: Vec<String> = Vec::new();
-        for (name, value) in [
-            ("--name", "n"),
+        for (option, value) in [
+            ("--name", name),
             ("--data-dir", dir.path().join("data").to_str().unwrap()),
             ("--listen-client-urls", &client_url),
             ("--advertise-client-urls", &client_url),
             ("--listen-peer-urls", &peer_url),
             ("--initial-advertise-peer-urls", &peer_url),
-            ("--initial-cluster", &format!("n={peer_url}")),
+            ("--initial-cluster", cluster),
             // Leases of a second need a quick pulse.
             ("--heartbeat-interval", "50"),
             ("--election-timeout", "500"),
         ] {
-            all.extend([name.to_owned(), value.to_owned()]);
+            all.extend([option.to_owned(), value.to_owned()]);
         }
         all.extend(args.iter().map(|a| (*a).to_owned()));
-        let child = spawn(&all);
-        let server = Self { child, dir, args: all, scheme, client_port };
-        server.ready().await;
-        Some(server)
+        Self { child: spawn(&all), dir, args: all, scheme, client_port }
     }
 
     async fn ready(&self) {
@@ -98,6 +115,14 @@ impl Drop for Server {
         drop(self.child.kill());
         drop(self.child.wait());
     }
+}
+
+fn is_installed() -> bool {
+    let installed = Command::new("etcd").arg("--version").output().is_ok();
+    if !installed {
+        println!("skipped: no etcd in PATH");
+    }
+    installed
 }
 
 fn spawn(args: &[String]) -> Child {

@@ -173,6 +173,51 @@ async fn the_members_of_etcd_are_found_out() {
     soon(found).await;
 }
 
+/// The one that leads, when all are at rest.
+async fn leading(servers: &[Server]) -> usize {
+    let finding = async {
+        loop {
+            for (index, server) in servers.iter().enumerate() {
+                let status = server.client().await.status().await.unwrap();
+                if status.leader() == status.header().unwrap().member_id() {
+                    return index;
+                }
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    soon(finding).await
+}
+
+#[tokio::test]
+async fn the_lock_outlives_elections_within_etcd() {
+    let Some(servers) = Server::start_three().await else { return };
+    let hosts: Vec<String> = servers.iter().map(Server::host).collect();
+    let clock = Clock::system();
+    let dcs = member("a", store(&hosts));
+    dcs.acquire_leader(BUDGET).await.unwrap();
+    let revision = dcs.load(BUDGET).await.unwrap().leader.unwrap().revision;
+    for _ in 0..3 {
+        let index = leading(&servers).await;
+        servers[index].signal("STOP");
+        let lease = dcs.renew_leader(BUDGET).await;
+        let seen = dcs.load(BUDGET).await;
+        servers[index].signal("CONT");
+        assert!(lease.unwrap().until <= clock.mono() + TTL * 6);
+        assert!(seen.unwrap().leader.is_some_and(|l| l.own_session && l.revision == revision));
+    }
+    // Two of three are needed.
+    servers[0].signal("STOP");
+    servers[1].signal("STOP");
+    let budget = Duration::from_secs(4);
+    let (renewed, seen) = (dcs.renew_leader(budget).await, dcs.load(budget).await);
+    servers[0].signal("CONT");
+    servers[1].signal("CONT");
+    assert!(matches!(renewed, Err(DcsError::Unknown(_) | DcsError::Unreachable(_))), "{renewed:?}");
+    assert!(matches!(seen, Err(DcsError::Unreachable(_))), "{seen:?}");
+    dcs.renew_leader(BUDGET).await.unwrap();
+}
+
 #[tokio::test]
 async fn the_watch_survives_compaction() {
     let Some(server) = Server::start(&[]).await else { return };

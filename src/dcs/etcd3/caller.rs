@@ -86,6 +86,7 @@ struct Course {
     effect: Effect,
     lost: bool,
     logged_in_again: Vec<String>,
+    first_failed: Option<String>,
     last: String,
 }
 
@@ -116,7 +117,7 @@ impl Caller {
         A: Future<Output = Result<T, Error>>,
     {
         let mut attempts = Attempts::new(self.clock.mono(), budget, self.rotation().len(), patience);
-        let mut course = Course { effect, lost: false, logged_in_again: Vec::new(), last: "no time left".to_owned() };
+        let mut course = Course::new(effect);
         loop {
             let time = match attempts.next(self.clock.mono()) {
                 Next::GiveUp => return Err(CallError::Dcs(course.end())),
@@ -130,11 +131,16 @@ impl Caller {
                 return Err(CallError::Dcs(DcsError::Refused("etcd3: no host is configured".to_owned())));
             };
             match self.one_try(&endpoint, time, &request, &mut course).await {
-                Ok(reply) => return Ok(reply),
+                Ok(reply) => {
+                    if course.first_failed.is_some_and(|failed| failed != endpoint) {
+                        tracing::info!("Selected new etcd server {endpoint}");
+                    }
+                    return Ok(reply);
+                }
                 Err(Failure::LeaseNotFound) => return Err(CallError::LeaseNotFound),
                 Err(Failure::Refused(text)) => return Err(CallError::Dcs(course.refused(text))),
                 Err(failure) => {
-                    tracing::error!("Request to server {endpoint} failed: {}", failure.text());
+                    course.report(&endpoint, failure.text());
                     course.lost |= matches!(failure, Failure::Lost(_));
                     course.last = format!("{endpoint}: {}", failure.text());
                     self.leave(&endpoint);
@@ -202,11 +208,7 @@ impl Caller {
     /// Something is wrong with this endpoint: the next one is asked from now on, and this one by a new connection.
     pub(super) fn leave(&self, endpoint: &str) {
         self.forget_client(endpoint);
-        let mut rotation = self.rotation();
-        rotation.failed(endpoint);
-        if let Some(next) = rotation.current().filter(|next| *next != endpoint) {
-            tracing::info!("Selected new etcd server {next}");
-        }
+        self.rotation().failed(endpoint);
     }
 
     fn forget_client(&self, endpoint: &str) {
@@ -236,6 +238,21 @@ impl Caller {
 }
 
 impl Course {
+    fn new(effect: Effect) -> Self {
+        let last = "no time left".to_owned();
+        Self { effect, lost: false, logged_in_again: Vec::new(), first_failed: None, last }
+    }
+
+    /// The first failure is worth a line; the many that follow while etcd is down are not.
+    fn report(&mut self, endpoint: &str, text: &str) {
+        if self.first_failed.is_none() {
+            tracing::error!("Request to server {endpoint} failed: {text}");
+            self.first_failed = Some(endpoint.to_owned());
+        } else {
+            tracing::debug!("Request to server {endpoint} failed: {text}");
+        }
+    }
+
     fn end(self) -> DcsError {
         let text = format!("Etcd is not responding properly: {}", self.last);
         if self.lost && self.effect == Effect::Write { DcsError::Unknown(text) } else { DcsError::Unreachable(text) }
