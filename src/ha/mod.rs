@@ -49,7 +49,8 @@ pub fn precedence() -> impl Iterator<Item = (&'static str, &'static str)> {
 /// What a cycle needs or came to.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Round {
-    /// Carry these out at the same time, append each with its outcome to [`View::done`], and ask again.
+    /// Carry these out at the same time, append each with its outcome to [`View::done`], and ask again. The fence must
+    /// hear of an [`Outcome::Leased`] when it arrives, not at the end of the cycle: a promotion may follow in the same one.
     Need {
         /// What to carry out.
         commands: Vec<Command>,
