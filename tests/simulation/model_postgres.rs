@@ -247,8 +247,7 @@ impl PostgresControl for ModelPostgres {
         let Some(data) = &mut server.data else { return Err(PgError::File("no data directory".to_owned())) };
         let standby = data.standby_signal;
         let crashed = matches!(data.control, ControlState::InProduction | ControlState::ShuttingDown);
-        let was_standby =
-            matches!(data.control, ControlState::InArchiveRecovery | ControlState::ShutDownInRecovery);
+        let was_standby = matches!(data.control, ControlState::InArchiveRecovery | ControlState::ShutDownInRecovery);
         let fresh = data.fresh;
         // All of the log that is on disk is replayed.
         data.replayed = data.end.lsn;

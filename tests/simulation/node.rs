@@ -107,12 +107,8 @@ fn wire(build: &Build) -> Addr<Coordinator> {
     let name = world.lock().name(node);
     let settings = settings(&name, node);
     let control: Rc<dyn PostgresControl> = Rc::new(ModelPostgres { world: Arc::clone(&world), node });
-    let dcs = FaultyDcs {
-        inner: Arc::clone(&build.dcs),
-        world: Arc::clone(&world),
-        node,
-        grants_twice: build.grants_twice,
-    };
+    let dcs =
+        FaultyDcs { inner: Arc::clone(&build.dcs), world: Arc::clone(&world), node, grants_twice: build.grants_twice };
     let session = DcsSession::new(Arc::new(dcs)).start();
     let guardian = Guardian { world: Arc::clone(&world), node }.start();
     let source = ModelConfig::new(Arc::clone(&settings));
@@ -126,8 +122,7 @@ fn wire(build: &Build) -> Addr<Coordinator> {
         let me = context.address();
         let supervisor =
             PostgresSupervisor::new(control.clone(), clock.clone(), settings.clone(), me.clone().recipient()).start();
-        let monitor =
-            PostgresMonitor::new(control.clone(), clock.clone(), supervisor.clone().recipient()).start();
+        let monitor = PostgresMonitor::new(control.clone(), clock.clone(), supervisor.clone().recipient()).start();
         let peers = Peers::new(clock.clone(), Arc::new(ModelPeers { world: Arc::clone(&world), node })).start();
         config.do_send(Subscribers { all: vec![supervisor.clone().recipient()], local_only: Vec::new() });
         session.do_send(WatchStore(me.clone().recipient()));
