@@ -23,7 +23,7 @@ use patroni::clock::Clock;
 use patroni::cluster::Keys;
 use patroni::dcs::Dcs;
 use patroni::dcs::memory::MemoryStore;
-use patroni::ha::decide;
+use patroni::ha::{Command, Job, Round, View, decide};
 use simulation::life::{Options, Outcome, StoreClients, run};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -108,4 +108,62 @@ fn clusters_survive_what_befalls_them() {
     if let Some((seed, outcome)) = failed.first() {
         panic!("{}", report(*seed, outcome));
     }
+}
+
+#[test]
+fn a_seed_tells_the_same_story_twice() {
+    let hour = Duration::from_secs(3600);
+    let (first, again, other) = (life(options(7, hour)), life(options(7, hour)), life(options(8, hour)));
+    assert!(first.fingerprint.1 > 100, "hardly anything happened: {}", first.last_lines);
+    assert_eq!(first, again);
+    assert_ne!(first.fingerprint, other.fingerprint);
+}
+
+/// Runs lives that are broken on purpose until the checker has said what it should.
+fn caught(text: &str, broken: impl Fn(u64) -> Options) {
+    let seen: Vec<String> = (0..20).flat_map(|seed| life(broken(seed)).violations).collect();
+    assert!(seen.iter().any(|v| v.contains(text)), "the checker missed '{text}', it saw {seen:#?}");
+}
+
+#[test]
+fn the_checker_sees_a_store_that_gives_the_leader_key_twice() {
+    let broken = |seed| Options { grants_twice: true, ..options(seed, Duration::from_secs(1800)) };
+    caught("the leader key is held by", broken);
+}
+
+/// Rules that do nothing while the store is silent: the old primary outlives its lease.
+fn deaf(view: &View) -> Round {
+    let mut round = decide(view);
+    if view.cluster.is_err() {
+        match &mut round {
+            Round::Need { commands, .. } => commands.retain(|c| !matches!(c, Command::StartJob(_))),
+            Round::Done(finish) => finish.commands.clear(),
+        }
+    }
+    round
+}
+
+#[test]
+fn the_checker_sees_a_primary_that_outlives_its_lease() {
+    caught("without a lease for too long", |seed| Options { decide: deaf, ..options(seed, Duration::from_secs(3600)) });
+}
+
+/// Rules that promote before they have the key.
+fn hasty(view: &View) -> Round {
+    match decide(view) {
+        Round::Need { commands, log } if commands.contains(&Command::AcquireLeader) => {
+            let mut commands = commands;
+            commands.push(Command::StartJob(Job::Promote { wait: Duration::from_secs(10) }));
+            Round::Need { commands, log }
+        }
+        round => round,
+    }
+}
+
+#[test]
+fn the_checker_sees_a_promotion_without_the_key() {
+    caught("promotes without the leader key", |seed| Options {
+        decide: hasty,
+        ..options(seed, Duration::from_secs(1800))
+    });
 }

@@ -28,7 +28,7 @@ use cycle::OpenCycle;
 use requests::Requests;
 use schedule::Schedule;
 use serde_json::{Map, Value};
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// The actors that the coordinator asks. As a message: some of them were built anew.
@@ -128,7 +128,7 @@ pub struct Coordinator {
     number: u64,
     cycle: Option<OpenCycle>,
     /// Deadlines of open questions by ticket index.
-    deadlines: HashMap<usize, SpawnHandle>,
+    deadlines: BTreeMap<usize, SpawnHandle>,
     schedule: Schedule,
     next: Option<Planned>,
     /// A wake-up that came during the open cycle: when the next may start.
@@ -169,7 +169,7 @@ impl Coordinator {
             finished: false,
             number: 0,
             cycle: None,
-            deadlines: HashMap::new(),
+            deadlines: BTreeMap::new(),
             schedule: Schedule::new(now),
             next: None,
             woken: None,

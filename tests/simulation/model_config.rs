@@ -133,6 +133,7 @@ pub fn settings(name: &str, node: usize) -> Arc<Settings> {
             recovery_conf: indexmap::IndexMap::new(),
             callbacks: indexmap::IndexMap::new(),
             create_replica_methods: Vec::new(),
+            basebackup: Vec::new(),
             pg_ctl_timeout: Duration::from_secs(60),
             use_unix_socket: false,
             use_unix_socket_repl: false,

@@ -306,7 +306,7 @@ impl Coordinator {
     }
 
     fn plan_next(&mut self, wake_in: Option<Duration>, ctx: &mut Ctx) {
-        for (_, handle) in self.deadlines.drain() {
+        for (_, handle) in std::mem::take(&mut self.deadlines) {
             ctx.cancel_future(handle);
         }
         let now = self.clock.mono();
