@@ -222,7 +222,8 @@ fn members_are_restarted_reloaded_and_copied() {
     assert_eq!(error, None, "{text}");
     assert!(text.contains("Are you sure you want to restart members a? [y/N]: "), "{text}");
     assert_eq!(world.error("restart batman a", "now\nn\n"), "Error: Aborted restart");
-    assert_eq!(world.error("restart batman x --force", ""), "Error: No any among provided members");
+    assert_eq!(world.error("restart batman x --force", ""), "Error: No 'any' among provided members");
+    assert_eq!(world.error("reinit batman a --force", ""), "Error: No replica among provided members");
     assert_eq!(
         world.error("restart batman --pg-version 10 --force", ""),
         "Error: Invalid PostgreSQL version format: X.Y or X.Y.Z is accepted: 10"
