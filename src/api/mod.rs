@@ -78,4 +78,4 @@ pub enum ApiError {
 
 #[cfg(test)]
 #[path = "../../tests/api/fixture.rs"]
-mod fixture;
+pub(crate) mod fixture;

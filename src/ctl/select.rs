@@ -91,7 +91,9 @@ pub fn members<'c>(
         let chosen: Vec<&Member> =
             candidates.iter().copied().filter(|m| names.iter().any(|n| n == m.name.as_str())).collect();
         if chosen.is_empty() {
-            return Err(CtlError::message(format!("No {} among provided members", role.name())));
+            // A role from the command line stands in quotes, the fixed one of reinit does not.
+            let role = if action == "reinitialize" { role.name().to_owned() } else { format!("'{}'", role.name()) };
+            return Err(CtlError::message(format!("No {role} among provided members")));
         }
         return Ok(chosen);
     }
