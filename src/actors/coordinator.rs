@@ -120,6 +120,8 @@ pub struct Coordinator {
     /// Ended jobs of reports that came too late: they are handed over once only.
     ended: Vec<JobEnd>,
     postmaster: Option<Postmaster>,
+    /// What the server itself said in this cycle.
+    in_recovery: Option<bool>,
     fenced: u64,
     requests: Requests,
     stopping: bool,
@@ -163,6 +165,7 @@ impl Coordinator {
             memory: parts.memory,
             ended: Vec::new(),
             postmaster: None,
+            in_recovery: None,
             fenced,
             requests: Requests::default(),
             stopping: false,

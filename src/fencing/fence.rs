@@ -143,7 +143,12 @@ impl Watch {
             let deadline = if armed { self.state.deadline.load(Ordering::SeqCst) } else { 0 };
             if deadline != 0 && deadline <= nanos(self.state.clock.mono()) {
                 if let Some((_, target)) = &self.target {
-                    self.fire(target, deadline);
+                    if target.is_gone() {
+                        // Nothing to stop: the bell rings when another server is known.
+                        self.sleep(0);
+                    } else {
+                        self.fire(target, deadline);
+                    }
                     continue;
                 }
                 if self.state.postmaster.load(Ordering::SeqCst) == 0 {

@@ -101,3 +101,21 @@ fn a_postmaster_that_becomes_known_after_the_deadline_is_stopped_at_once() {
     fence.server(true, Some(postmaster(&child)));
     assert_eq!(child.wait().unwrap().signal(), Some(libc::SIGQUIT));
 }
+
+#[test]
+fn a_server_that_has_ended_by_itself_is_no_case_for_the_fence() {
+    let mut ended = sleeper("exec sleep 1000");
+    let fence = Fence::start().unwrap();
+    lease(&fence, Duration::from_millis(300));
+    fence.server(true, Some(postmaster(&ended)));
+    ended.kill().unwrap();
+    ended.wait().unwrap();
+    let mut other = sleeper("exec sleep 1000");
+    let late = Clock::system().mono() + Duration::from_millis(400);
+    while Clock::system().mono() < late {
+        std::thread::yield_now();
+    }
+    assert_eq!(fence.fired(), 0);
+    fence.server(true, Some(postmaster(&other)));
+    assert_eq!(other.wait().unwrap().signal(), Some(libc::SIGQUIT), "the lease has run out for the next one too");
+}

@@ -29,6 +29,11 @@ impl Target {
         (stat.start_ticks & 0xFFFF_FFFF == start_ticks).then_some(Self { pid, pidfd })
     }
 
+    /// Whether the process has ended.
+    pub(super) fn is_gone(&self) -> bool {
+        self.ended(Duration::ZERO)
+    }
+
     /// SIGQUIT, and after `grace` SIGKILL to the process and its children. Whether it is gone.
     pub(super) fn stop(&self, grace: Duration) -> bool {
         // A stopped process takes no signal but SIGKILL and SIGCONT.

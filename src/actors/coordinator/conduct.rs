@@ -8,7 +8,7 @@ use crate::actors::config_store::DataDirSeen;
 use crate::actors::journal::Record;
 use crate::actors::me::me;
 use crate::actors::messages::{Execute, LoadCluster, Observe, QueryStatus, Ticket};
-use crate::cluster::{NodeStatus, Role};
+use crate::cluster::Role;
 use crate::ha::{Command, Finish, MAX_ROUNDS, Outcome, Round, ServerReport, StoreFailure, View};
 use actix::{AsyncContext, Context};
 use std::collections::VecDeque;
@@ -41,6 +41,7 @@ impl Coordinator {
             return;
         }
         self.number += 1;
+        self.in_recovery = None;
         self.schedule.started(now, woken);
         self.publisher.cycle_started(now);
         let mut cycle = OpenCycle::new(self.number);
@@ -105,8 +106,8 @@ impl Coordinator {
             return;
         };
         server.ended.splice(0..0, self.ended.drain(..));
-        self.tell_fence(&server, status.as_ref());
-        self.publisher.server(ServerReport { ended: Vec::new(), ..server.clone() });
+        self.in_recovery = status.as_ref().map(|s| s.in_recovery);
+        self.show_server(&server);
         self.publisher.watchdog(self.watchdog);
         self.publisher.publish();
         let view = View {
@@ -127,10 +128,22 @@ impl Coordinator {
         self.ask_rules(Box::new(view), ctx);
     }
 
-    /// Tells the fence what the server may do, and the log if the fence had to act.
-    fn tell_fence(&mut self, server: &ServerReport, status: Option<&NodeStatus>) {
-        self.postmaster = server.facts.postmaster;
-        self.fence.server(!self.settings.global.pause && may_write(server, status), self.postmaster);
+    /// Looks at the server beside the questions of the open cycle, which may be waiting for a silent store: the fence
+    /// has to know a new postmaster at once, and the REST API the new state.
+    pub(super) fn look_again(&mut self, ctx: &mut Ctx) {
+        if let Some(cycle) = &self.cycle {
+            let ticket = Ticket { cycle: cycle.number, index: OBSERVE };
+            self.partners.observe.do_send(Observe { ticket, reply: ctx.address().recipient() });
+        }
+    }
+
+    /// Shows a report of the server to those who must not wait for the rules: the fence and the REST API.
+    pub(super) fn show_server(&mut self, report: &ServerReport) {
+        self.publisher.server(ServerReport { ended: Vec::new(), ..report.clone() });
+        self.publisher.publish();
+        self.postmaster = report.facts.postmaster;
+        let may_write = may_write(report, self.in_recovery);
+        self.fence.server(!self.settings.global.pause && may_write, self.postmaster);
         let fired = self.fence.fired();
         if fired != self.fenced {
             self.fenced = fired;

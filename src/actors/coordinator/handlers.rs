@@ -6,7 +6,7 @@ use crate::actors::config_store::{ApplyDynamic, DynamicApplied};
 use crate::actors::messages::{Ask, ClusterLoaded, Executed, Observed, SettingsChanged, StatusAnswered, Ticket, Wake};
 use crate::actors::watchdog::WatchdogChanged;
 use crate::cluster::ClusterConfig;
-use crate::ha::{Answer, AnswerKind, Request, StoreFailure};
+use crate::ha::{Answer, AnswerKind, Request, ServerReport, StoreFailure};
 use actix::{AsyncContext, Context, Handler};
 use std::time::Duration;
 
@@ -82,18 +82,18 @@ impl Handler<Observed> for Coordinator {
 
     fn handle(&mut self, msg: Observed, ctx: &mut Self::Context) {
         let current = self.is_current(msg.ticket);
-        let gather = self.cycle.as_mut().and_then(super::OpenCycle::gather).filter(|g| current && g.server.is_none());
-        match gather {
-            Some(gather) => {
-                gather.server = Some(Some(msg.report));
-                self.answered(OBSERVE, ctx);
-                self.gathered(ctx);
-            }
-            None => {
-                self.ended.extend(msg.report.ended);
-                self.late();
-            }
-        }
+        // Reports come in the order in which they were made: even a late one is the newest.
+        self.show_server(&msg.report);
+        let Some(gather) = self.cycle.as_mut().and_then(super::OpenCycle::gather).filter(|_| current) else {
+            self.ended.extend(msg.report.ended);
+            self.late();
+            return;
+        };
+        let earlier = gather.server.take().flatten().map(|r| r.ended).unwrap_or_default();
+        let ended = earlier.into_iter().chain(msg.report.ended).collect();
+        gather.server = Some(Some(ServerReport { ended, ..msg.report }));
+        self.answered(OBSERVE, ctx);
+        self.gathered(ctx);
     }
 }
 
@@ -136,6 +136,9 @@ impl Handler<Wake> for Coordinator {
         }
         let at = self.schedule.woken(msg, self.clock.mono());
         if self.cycle.is_some() {
+            if matches!(msg, Wake::Job | Wake::PostmasterExit) {
+                self.look_again(ctx);
+            }
             self.woken = Some(self.woken.map_or(at, |other| other.min(at)));
         } else {
             self.plan(at, true, ctx);

@@ -260,7 +260,7 @@ fn wake_ups_coalesce_and_those_of_an_open_cycle_lead_to_one_more() {
         let (load, observe, status) = rig.questions().await;
         for _ in 0..3 {
             rig.coordinator.do_send(Wake::Store);
-            rig.coordinator.do_send(Wake::Job);
+            rig.coordinator.do_send(Wake::Request);
         }
         rig.quiet(Duration::from_millis(100)).await;
         load.reply.do_send(ClusterLoaded { ticket: load.ticket, result: Ok(Arc::new(Cluster::default())) });
@@ -276,6 +276,36 @@ fn wake_ups_coalesce_and_those_of_an_open_cycle_lead_to_one_more() {
         let before = rig.clock.mono();
         assert_eq!(rig.gather().await, 4);
         assert_eq!(rig.clock.mono(), before);
+    });
+}
+
+#[test]
+fn while_the_store_is_silent_the_server_is_looked_at_when_something_happens_to_it() {
+    fn rules(view: &View) -> Round {
+        let newest = view.server.state == crate::cluster::PgState::Crashed;
+        let command =
+            if newest && view.server.ended.len() == 2 { Command::WatchdogKeepalive } else { Command::WatchdogDisable };
+        done(Finish { commands: vec![command], ..finish(view.memory.clone()) })
+    }
+    on_paused_clock(async {
+        let mut rig = rig(rules);
+        let (load, observe, status) = rig.questions().await;
+        let ended =
+            || vec![JobEnd { id: JobId(1), job: Job::CrashRecovery, result: JobResult::Done, at: Mono::default() }];
+        let report = ServerReport { ended: ended(), ..rig.report.clone() };
+        observe.reply.do_send(Observed { ticket: observe.ticket, report });
+        status.reply.do_send(StatusAnswered { ticket: status.ticket, status: None });
+        rig.coordinator.do_send(Wake::Job);
+        let Got::Observe(again) = rig.next().await else { panic!("the server was not looked at") };
+        let state = crate::cluster::PgState::Crashed;
+        again.reply.do_send(Observed {
+            ticket: again.ticket,
+            report: ServerReport { state, ended: ended(), ..rig.report.clone() },
+        });
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        assert_eq!(rig.snapshots.borrow().server.state, state);
+        load.reply.do_send(ClusterLoaded { ticket: load.ticket, result: Ok(Arc::new(Cluster::default())) });
+        assert_eq!(rig.command().await.command, Command::WatchdogKeepalive, "the newest report with all ends of jobs");
     });
 }
 

@@ -10,3 +10,4 @@ mod publish;
 mod race;
 mod requests;
 mod steady;
+mod together;

@@ -218,7 +218,7 @@ fn any_answer(view: &View, command: &Command, pick: usize) -> Outcome {
 }
 
 /// `PROPTEST_CASES`, or a number that takes seconds.
-fn cases() -> u32 {
+pub(super) fn cases() -> u32 {
     std::env::var("PROPTEST_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(2000)
 }
 
