@@ -19,7 +19,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("postgres", &["types", "clock", "sys", "net", "config", "cluster"]),
     ("fencing", &["types", "clock", "sys"]),
     ("api", &["types", "clock", "sys", "net", "config", "logging", "cluster", "ha", "dcs"]),
-    ("actors", &["types", "clock", "sys", "net", "config", "logging", "cluster", "ha", "dcs", "postgres", "fencing", "api"]),
+    (
+        "actors",
+        &["types", "clock", "sys", "net", "config", "logging", "cluster", "ha", "dcs", "postgres", "fencing", "api"],
+    ),
     ("ctl", &["types", "clock", "sys", "net", "config", "logging", "cluster", "ha", "dcs"]),
 ];
 
@@ -98,7 +101,18 @@ fn rules_are_pure() {
     assert!(!files.is_empty());
     for file in files {
         let text = std::fs::read_to_string(&file).unwrap();
-        for word in ["tokio", "actix", "std::fs", "std::net", "std::process", "std::env", "fastrand", "async fn", "Clock", "tracing::"] {
+        for word in [
+            "tokio",
+            "actix",
+            "std::fs",
+            "std::net",
+            "std::process",
+            "std::env",
+            "fastrand",
+            "async fn",
+            "Clock",
+            "tracing::",
+        ] {
             let used = text.lines().any(|l| !l.trim_start().starts_with("//") && l.contains(word));
             assert!(!used, "{} uses {word}", file.display());
         }

@@ -104,6 +104,12 @@ pub struct StatusAnswered {
     pub status: Option<NodeStatus>,
 }
 
+/// The server's state, role or process changed (from the supervisor to the coordinator, for the snapshot: the REST API
+/// must not say "running" of a server that has just ended). Without the ended jobs.
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "()")]
+pub struct ServerMoved(pub Box<ServerReport>);
+
 /// Something happened that a cycle should see now. Wake-ups coalesce.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Message)]
 #[rtype(result = "()")]

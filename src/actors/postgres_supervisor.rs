@@ -2,7 +2,7 @@
 //!
 //! No handler waits: what takes time runs beside the mailbox, and its outcome comes back as a message.
 
-use super::messages::{Execute, Executed, Observe, Observed, SettingsChanged, StatusSeen, Wake};
+use super::messages::{Execute, Executed, Observe, Observed, ServerMoved, SettingsChanged, StatusSeen, Wake};
 use super::server::{LOOK_PATIENCE, Server, bounded};
 use super::server_commands::{AFTER_RELOAD, execute};
 use crate::clock::Clock;
@@ -51,6 +51,15 @@ impl PostgresSupervisor {
             adoption: Some(adoption),
             reloading: Rc::new(Cell::new(Reload::Idle)),
         }
+    }
+}
+
+impl PostgresSupervisor {
+    /// Tells `watcher` of every change of the server's state, role and process.
+    #[must_use]
+    pub fn watched_by(self, watcher: Recipient<ServerMoved>) -> Self {
+        self.server.watched_by(watcher);
+        self
     }
 }
 

@@ -3,7 +3,7 @@
 mod job;
 mod process;
 
-use super::messages::Wake;
+use super::messages::{ServerMoved, Wake};
 use crate::clock::Clock;
 use crate::cluster::{DataDir, PendingRestart, PgState, Postmaster, Readiness, Role, ServerFacts};
 use crate::config::Settings;
@@ -35,6 +35,7 @@ pub(super) struct Server {
     /// The clock.
     pub clock: Clock,
     wake: Recipient<Wake>,
+    watcher: RefCell<Option<Recipient<ServerMoved>>>,
     inner: RefCell<Inner>,
     looking: Cell<bool>,
     looked: Notify,
@@ -106,6 +107,7 @@ impl Server {
             control,
             clock,
             wake,
+            watcher: RefCell::new(None),
             inner: RefCell::new(inner),
             looking: Cell::new(false),
             looked: Notify::new(),
@@ -127,6 +129,18 @@ impl Server {
     /// Tells the coordinator that something happened.
     pub fn wake(&self, why: Wake) {
         self.wake.do_send(why);
+    }
+
+    /// Who is told of every change of state, role and process.
+    pub fn watched_by(&self, watcher: Recipient<ServerMoved>) {
+        *self.watcher.borrow_mut() = Some(watcher);
+    }
+
+    fn moved(&self) {
+        if let Some(watcher) = &*self.watcher.borrow() {
+            let report = ServerReport { ended: Vec::new(), ..self.inner().report.clone() };
+            watcher.do_send(ServerMoved(Box::new(report)));
+        }
     }
 
     // --- what is known ---
@@ -199,17 +213,24 @@ impl Server {
     /// Publishes a state; the moment of entry moves only when it differs.
     pub fn set_state(&self, state: PgState) {
         let now = self.clock.mono();
-        let mut inner = self.inner_mut();
-        if inner.report.state != state {
+        {
+            let mut inner = self.inner_mut();
+            if inner.report.state == state {
+                return;
+            }
             debug!("postgres state {} -> {state}", inner.report.state);
             inner.report.state = state;
             inner.report.state_since = now;
         }
+        self.moved();
     }
 
     /// Publishes a role.
     pub fn set_role(&self, role: Role) {
-        self.inner_mut().report.role = role;
+        let before = std::mem::replace(&mut self.inner_mut().report.role, role);
+        if before != role {
+            self.moved();
+        }
     }
 
     /// The last readiness probe's answer.

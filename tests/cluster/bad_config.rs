@@ -39,7 +39,8 @@ fn a_file_that_is_no_yaml_is_named_with_its_place() {
     let Some(cluster) = Cluster::new("yaml") else { return };
     let file = cluster.dir.join("broken.yml");
     std::fs::write(&file, "scope: batman\nname: [a\nrestapi: {\n").unwrap();
-    let (code, text) = shell(&cluster.dir, &format!("timeout 20 {}/bin/patroni {}", cluster.dir.display(), file.display()));
+    let (code, text) =
+        shell(&cluster.dir, &format!("timeout 20 {}/bin/patroni {}", cluster.dir.display(), file.display()));
     assert_eq!(code, 1, "{text}");
     assert!(text.contains("broken.yml") && text.contains("line"), "{text}");
     let (code, text) = shell(&cluster.dir, &format!("timeout 20 {}/bin/patroni /nowhere.yml", cluster.dir.display()));
@@ -54,7 +55,9 @@ fn a_bad_file_on_reload_keeps_what_was_in_force() {
     let good = std::fs::read_to_string(&node.config_file).unwrap();
     std::fs::write(&node.config_file, "postgresql: [").unwrap();
     node.agent.signal("HUP");
-    cluster.wait("a line about the broken file", 10, || node.log().contains(node.config_file.file_name().unwrap().to_str().unwrap()));
+    cluster.wait("a line about the broken file", 10, || {
+        node.log().contains(node.config_file.file_name().unwrap().to_str().unwrap())
+    });
     assert!(node.is_writable());
     assert_eq!(node.get("/primary").code, 200);
 

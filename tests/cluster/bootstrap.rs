@@ -52,7 +52,8 @@ fn users_and_script_of_a_new_cluster() {
     let Some(mut cluster) = Cluster::new("users") else { return };
     let marker = cluster.dir.join("post_bootstrap.txt");
     let script = cluster.dir.join("post_bootstrap.sh");
-    let text = format!("#!/bin/sh\necho \"$1\" > {}\npsql -w -d \"$1\" -c 'CREATE TABLE from_script ()'\n", marker.display());
+    let text =
+        format!("#!/bin/sh\necho \"$1\" > {}\npsql -w -d \"$1\" -c 'CREATE TABLE from_script ()'\n", marker.display());
     std::fs::write(&script, text).unwrap();
     std::process::Command::new("chmod").arg("755").arg(&script).status().unwrap();
     cluster.add(NodeOptions::new(0).with(json!({"bootstrap": {"post_bootstrap": script}})));
@@ -89,7 +90,9 @@ fn a_member_waits_while_there_is_nobody_to_copy() {
     let Some(mut cluster) = Cluster::new("waiting") else { return };
     // It may not lead, so it may not bootstrap either.
     cluster.add(NodeOptions::new(0).with(json!({"tags": {"nofailover": true}})));
-    cluster.wait("the member to say that it waits", 20, || cluster.nodes[0].log().contains("waiting for leader to bootstrap"));
+    cluster.wait("the member to say that it waits", 20, || {
+        cluster.nodes[0].log().contains("waiting for leader to bootstrap")
+    });
     assert!(!cluster.nodes[0].data_dir.join("PG_VERSION").exists());
     cluster.add(NodeOptions::new(1));
     assert_eq!(cluster.wait_leader(40), 1);

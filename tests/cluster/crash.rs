@@ -12,7 +12,9 @@ fn a_killed_postmaster_is_started_again_at_once() {
     let timeline = node.get("/patroni").json()["timeline"].clone();
     // Away from the loop: found by its exit, not by the next cycle.
     assert_eq!(node.send("PATCH", "/config", &json!({"loop_wait": 10, "ttl": 30})).code, 200);
-    cluster.wait("the new loop_wait to be in force", 15, || cluster.key("config").unwrap_or_default().contains("\"loop_wait\":10"));
+    cluster.wait("the new loop_wait to be in force", 15, || {
+        cluster.key("config").unwrap_or_default().contains("\"loop_wait\":10")
+    });
     std::thread::sleep(Duration::from_secs(3));
     let started = Instant::now();
     node.kill_postmaster();
@@ -30,7 +32,9 @@ fn with_primary_start_timeout_zero_another_member_takes_over() {
     let Some(cluster) = Cluster::with_members("crash0", 2) else { return };
     let old = cluster.leader().unwrap();
     assert_eq!(cluster.nodes[old].send("PATCH", "/config", &json!({"primary_start_timeout": 0})).code, 200);
-    cluster.wait("the setting to arrive", 10, || cluster.key("config").unwrap_or_default().contains("primary_start_timeout"));
+    cluster.wait("the setting to arrive", 10, || {
+        cluster.key("config").unwrap_or_default().contains("primary_start_timeout")
+    });
     std::thread::sleep(Duration::from_secs(3));
     cluster.nodes[old].kill_postmaster();
     let new = cluster.wait_other_leader(old, 20);

@@ -78,7 +78,10 @@ fn tables_topology_and_metrics() {
     assert!(text.contains(&format!("+ {}", cluster.nodes[1 - leader].name)), "{text}");
 
     let metrics = cluster.nodes[leader].get("/metrics").body;
-    for line in ["patroni_primary{scope=\"batman\",name=\"postgres-0\"} 1", "patroni_postgres_running{scope=\"batman\",name=\"postgres-0\"} 1"] {
+    for line in [
+        "patroni_primary{scope=\"batman\",name=\"postgres-0\"} 1",
+        "patroni_postgres_running{scope=\"batman\",name=\"postgres-0\"} 1",
+    ] {
         assert!(leader != 0 || metrics.lines().any(|l| l == line), "{line} is not in {metrics}");
     }
 }

@@ -43,9 +43,20 @@ fn a_python_member_follows_leads_and_gives_back() {
 fn both_patronictl_print_the_same_table() {
     let Some(bin) = python_bin() else { return };
     let Some(cluster) = Cluster::with_members("same", 2) else { return };
-    for arguments in ["list batman", "topology batman", "list batman -f tsv", "list batman -f json", "history batman", "show-config batman"] {
+    for arguments in [
+        "list batman",
+        "topology batman",
+        "list batman -f tsv",
+        "list batman -f json",
+        "history batman",
+        "show-config batman",
+    ] {
         let theirs = format!("{}/patronictl -c {} {arguments}", bin.display(), cluster.nodes[0].config_file.display());
-        let ours = format!("{}/bin/patronictl -c {} {arguments}", cluster.dir.display(), cluster.nodes[0].config_file.display());
+        let ours = format!(
+            "{}/bin/patronictl -c {} {arguments}",
+            cluster.dir.display(),
+            cluster.nodes[0].config_file.display()
+        );
         let mut pair = (String::new(), String::new());
         // Positions move between two calls: the same moment has to be met once.
         let mut same = false;

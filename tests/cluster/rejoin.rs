@@ -8,7 +8,8 @@ fn divergent_writes_are_rewound() {
     let old = cluster.leader().unwrap();
     cluster.nodes[old].sql("CREATE TABLE t AS SELECT 'both' AS x").unwrap();
     let new = 1 - old;
-    cluster.wait("the table on the standby", 10, || cluster.nodes[new].sql("SELECT x FROM t").is_ok_and(|r| r == "both"));
+    cluster
+        .wait("the table on the standby", 10, || cluster.nodes[new].sql("SELECT x FROM t").is_ok_and(|r| r == "both"));
 
     // The agent dies, its PostgreSQL runs on; the other member takes over when the lease has ended.
     cluster.nodes[old].kill_agent();

@@ -3,7 +3,9 @@
 use super::conduct::{CONFIGURE, LOAD, OBSERVE, STATUS};
 use super::{Coordinator, Partners, ReadJournal, StopAgent};
 use crate::actors::config_store::{ApplyDynamic, DynamicApplied};
-use crate::actors::messages::{Ask, ClusterLoaded, Executed, Observed, SettingsChanged, StatusAnswered, Ticket, Wake};
+use crate::actors::messages::{
+    Ask, ClusterLoaded, Executed, Observed, ServerMoved, SettingsChanged, StatusAnswered, Ticket, Wake,
+};
 use crate::actors::watchdog::WatchdogChanged;
 use crate::cluster::ClusterConfig;
 use crate::ha::{Answer, AnswerKind, Request, ServerReport, StoreFailure};
@@ -94,6 +96,14 @@ impl Handler<Observed> for Coordinator {
         gather.server = Some(Some(ServerReport { ended, ..msg.report }));
         self.answered(OBSERVE, ctx);
         self.gathered(ctx);
+    }
+}
+
+impl Handler<ServerMoved> for Coordinator {
+    type Result = ();
+
+    fn handle(&mut self, msg: ServerMoved, _ctx: &mut Self::Context) {
+        self.show_server(&msg.0);
     }
 }
 

@@ -165,7 +165,9 @@ fn assemble(
         (actix::AsyncContext::address(&coordinator_context), actix::AsyncContext::address(&guardian_context));
     let config = ConfigStore::new(config, unsaved).start();
     let wake = coordinator.clone().recipient();
-    let supervisor = PostgresSupervisor::new(control.clone(), clock.clone(), settings.clone(), wake).start();
+    let supervisor = PostgresSupervisor::new(control.clone(), clock.clone(), settings.clone(), wake)
+        .watched_by(coordinator.clone().recipient())
+        .start();
     let peers = transport(&settings);
     let helpers = Helpers::build(&control, &clock, &settings, peers, &coordinator, &supervisor);
     let (lines, line_ends) = watch::channel(Crew::rest_lines(&session.address, &helpers, &coordinator, &config));

@@ -52,6 +52,7 @@ impl Server {
         if let Some(state) = state {
             self.set_state(state);
         }
+        self.moved();
         self.wake(Wake::PostmasterExit);
     }
 

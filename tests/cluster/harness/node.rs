@@ -142,7 +142,20 @@ impl Node {
     pub fn sql(&self, sql: &str) -> Result<String, String> {
         let mut command = as_postgres("psql");
         command
-            .args(["-h", "127.0.0.1", "-U", "postgres", "-d", "postgres", "-w", "-XAtq", "-v", "ON_ERROR_STOP=1", "-c", sql])
+            .args([
+                "-h",
+                "127.0.0.1",
+                "-U",
+                "postgres",
+                "-d",
+                "postgres",
+                "-w",
+                "-XAtq",
+                "-v",
+                "ON_ERROR_STOP=1",
+                "-c",
+                sql,
+            ])
             .args(["-p", &self.pg_port.to_string()])
             .env("PGPASSWORD", "super")
             .env("PGCONNECT_TIMEOUT", "3")
