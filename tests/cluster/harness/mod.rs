@@ -105,9 +105,9 @@ impl Cluster {
         let base64 = base64::engine::general_purpose::STANDARD;
         let body = serde_json::json!({ "key": base64.encode(key) });
         let reply = request(self.etcd_port, "POST", "/v3/kv/range", Some(&body))?;
-        let value = reply.json().pointer("/kvs/0/value")?.as_str().map(str::to_owned);
-        let raw = base64.decode(value?).ok()?;
-        String::from_utf8(raw).ok()
+        let json = reply.json();
+        let value = json.pointer("/kvs/0/value").and_then(serde_json::Value::as_str).unwrap_or_default();
+        String::from_utf8(base64.decode(value).ok()?).ok()
     }
 
     /// A key of this cluster.
