@@ -1,7 +1,7 @@
 //! The life of one cluster: bootstrap, then episodes of harm, switchovers and pauses, and after each the proof that it is
 //! whole again.
 
-use super::checker::{check, whole};
+use super::checker::{check, twins, whole};
 use super::faults::Fault;
 use super::model_config::dynamic;
 use super::node::{Agent, Build};
@@ -22,6 +22,8 @@ const STEP: Duration = Duration::from_millis(200);
 const HEAL_BOUND: Duration = Duration::from_secs(60 + 60);
 /// The first bootstrap with two copies.
 const BOOTSTRAP_BOUND: Duration = Duration::from_secs(120);
+/// After this a member that cannot stream is looked at by the operator.
+const TWIN_PATIENCE: Duration = Duration::from_secs(60);
 const BUDGET: Duration = Duration::from_secs(5);
 
 /// Makes a client of one store: for a member, or for the operator (`None`).
@@ -34,6 +36,7 @@ pub struct Options {
     pub length: Duration,
     pub decide: fn(&View) -> Round,
     pub grants_twice: bool,
+    pub fence: bool,
 }
 
 /// What came of it.
@@ -44,6 +47,10 @@ pub struct Outcome {
     pub commits: u64,
     pub promotions: u64,
     pub switchovers: u64,
+    /// Members that the operator had to reinitialise.
+    pub twins: u64,
+    /// How often a fence had to fire.
+    pub fenced: u64,
     pub slowest_heal: Duration,
     pub last_lines: String,
 }
@@ -106,6 +113,8 @@ impl Cluster {
             commits: world.commits,
             promotions: world.promotions,
             switchovers: world.switchovers,
+            twins: world.twins,
+            fenced: world.fenced,
             slowest_heal: *self.slowest_heal.borrow(),
             last_lines: world.last_lines(),
         }
@@ -258,9 +267,20 @@ impl Cluster {
 
     /// Waits until the cluster is whole, with every agent that ended by itself started again.
     async fn heal(&self, what: &str, bound: Duration) {
-        let since = self.world.now();
+        let mut since = self.world.now();
+        let mut asked = Vec::new();
         loop {
             self.restart_ended();
+            // The operator looks after a while, and then everything has its time again.
+            if self.world.now().since(since) > TWIN_PATIENCE {
+                for node in twins(&self.world) {
+                    if !asked.contains(&node) {
+                        asked.push(node);
+                        self.reinitialise(node);
+                        since = self.world.now();
+                    }
+                }
+            }
             match whole(&self.world) {
                 Ok(()) => break,
                 Err(why) if self.world.now().since(since) > bound => {
@@ -275,6 +295,14 @@ impl Cluster {
         self.world.log(format!("whole {:.1} s after {what}", took.as_secs_f64()));
         let mut slowest = self.slowest_heal.borrow_mut();
         *slowest = took.max(*slowest);
+    }
+
+    fn reinitialise(&self, node: usize) {
+        self.world.log(format!("operator reinitialises {node}: a timeline has two stories"));
+        self.world.lock().twins += 1;
+        if let Some(agent) = &self.agents.borrow()[node] {
+            agent.reinitialise();
+        }
     }
 
     fn restart_ended(&self) {
@@ -323,6 +351,7 @@ impl Cluster {
             dcs: (self.clients)(Some(&name)),
             decide: self.options.decide,
             grants_twice: self.options.grants_twice,
+            fence: self.options.fence,
         };
         self.agents.borrow_mut()[node] = Some(Agent::start(build));
     }
