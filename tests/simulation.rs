@@ -11,11 +11,14 @@ mod simulation {
     pub mod faulty_dcs;
     pub mod life;
     pub mod model_config;
+    pub mod model_data;
     pub mod model_fence;
     pub mod model_peers;
     pub mod model_postgres;
+    pub mod model_status;
     pub mod node;
     pub mod server;
+    pub mod trace;
     pub mod wal;
     pub mod world;
 }

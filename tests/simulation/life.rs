@@ -18,12 +18,12 @@ use tokio::time::sleep;
 
 /// Step of the world.
 const STEP: Duration = Duration::from_millis(200);
-/// Three cycles and a ttl, and what servers take meanwhile: a copy or rewind, recovery, starts.
-const HEAL_BOUND: Duration = Duration::from_secs(60 + 60);
+/// Three cycles and a ttl; in it lies what servers take meanwhile: a copy or rewind, recovery, starts.
+const HEAL_BOUND: Duration = Duration::from_secs(3 * 10 + 30);
 /// The first bootstrap with two copies.
 const BOOTSTRAP_BOUND: Duration = Duration::from_secs(120);
 /// After this a member that cannot stream is looked at by the operator.
-const TWIN_PATIENCE: Duration = Duration::from_secs(60);
+const TWIN_PATIENCE: Duration = Duration::from_secs(30);
 const BUDGET: Duration = Duration::from_secs(5);
 
 /// Makes a client of one store: for a member, or for the operator (`None`).
@@ -49,7 +49,7 @@ pub struct Outcome {
     pub switchovers: u64,
     /// Members that the operator had to reinitialise.
     pub twins: u64,
-    /// How often a fence had to fire.
+    /// How often a fence had to end a server that accepted writes.
     pub fenced: u64,
     pub slowest_heal: Duration,
     pub last_lines: String,
@@ -68,6 +68,8 @@ pub struct Cluster {
 /// Runs one cluster on a paused clock of its own. Blocks the thread.
 pub fn run(options: Options, clients: impl FnOnce(&Clock) -> StoreClients + 'static) -> Outcome {
     let runtime = || tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    let _printing =
+        std::env::var_os("PATRONI_SIM_LOG").map(|_| tracing::subscriber::set_default(super::trace::Printer));
     actix::System::with_tokio_rt(runtime).block_on(async move {
         let clock = Clock::tokio("2026-01-01T00:00:00Z".parse::<Wall>().unwrap());
         let clients = clients(&clock);
@@ -169,8 +171,21 @@ impl Cluster {
         }
     }
 
+    /// Waits until the store knows every member again: its key may have run out in an outage.
+    async fn members_known(&self) {
+        for _ in 0..150 {
+            if self.operator.load(BUDGET).await.is_ok_and(|c| c.members.len() == self.nodes()) {
+                return;
+            }
+            sleep(STEP).await;
+        }
+        let now = self.world.now();
+        self.world.lock().violate(now, "a member did not come back to the store".to_owned());
+    }
+
     /// A switchover in a healthy cluster takes place.
     async fn switchover(&self) {
+        self.members_known().await;
         let Some(leader) = self.ask_for_switchover().await else { return };
         let deadline = self.world.now() + HEAL_BOUND;
         while self.primary().is_none_or(|p| p == leader) && self.world.now() < deadline {

@@ -234,8 +234,10 @@ impl Inner {
             return false;
         }
         it.fence.fired += 1;
-        self.fenced += 1;
-        self.end_process(node, now, "fence")
+        // One that is shut down already and archives still, or is frozen, needed no fence to keep it from writing.
+        let writable = it.server.writable(now);
+        self.fenced += u64::from(writable);
+        self.end_process(node, now, if writable { "fence, while it accepted writes" } else { "fence" })
     }
 
     fn move_process(&mut self, node: usize, now: Mono) -> bool {
