@@ -11,10 +11,14 @@ mod simulation {
     pub mod faulty_dcs;
     pub mod life;
     pub mod model_config;
+    pub mod model_data;
+    pub mod model_fence;
     pub mod model_peers;
     pub mod model_postgres;
+    pub mod model_status;
     pub mod node;
     pub mod server;
+    pub mod trace;
     pub mod wal;
     pub mod world;
 }
@@ -47,7 +51,29 @@ fn memory_store(clock: &Clock) -> StoreClients {
 }
 
 fn options(seed: u64, length: Duration) -> Options {
-    Options { seed, length, decide, grants_twice: false }
+    Options { seed, length, decide, grants_twice: false, fence: true }
+}
+
+/// Sums over all lives.
+#[derive(Debug, Default)]
+struct Totals {
+    commits: u64,
+    promotions: u64,
+    switchovers: u64,
+    reinitialised_by_hand: u64,
+    fenced: u64,
+    slowest_heal: Duration,
+}
+
+impl Totals {
+    fn add(&mut self, outcome: &Outcome) {
+        self.commits += outcome.commits;
+        self.promotions += outcome.promotions;
+        self.switchovers += outcome.switchovers;
+        self.reinitialised_by_hand += outcome.twins;
+        self.fenced += outcome.fenced;
+        self.slowest_heal = self.slowest_heal.max(outcome.slowest_heal);
+    }
 }
 
 /// Runs a cluster in a thread of its own: a runtime and an actix system belong to one.
@@ -70,7 +96,6 @@ fn report(seed: u64, outcome: &Outcome) -> String {
 fn clusters_survive_what_befalls_them() {
     if let Some(seed) = number("PATRONI_SIM_SEED") {
         let outcome = life(options(seed, LIFE));
-        println!("{outcome:?}");
         assert!(outcome.violations.is_empty(), "{}", report(seed, &outcome));
         return;
     }
@@ -78,7 +103,7 @@ fn clusters_survive_what_befalls_them() {
     let lives = (hours * 3600).div_ceil(LIFE.as_secs());
     let threads = std::thread::available_parallelism().map_or(2, usize::from);
     let (next, failed) = (AtomicU64::new(0), std::sync::Mutex::new(Vec::new()));
-    let totals = std::sync::Mutex::new((0, 0, 0, Duration::ZERO));
+    let totals = std::sync::Mutex::new(Totals::default());
     std::thread::scope(|scope| {
         for _ in 0..threads {
             scope.spawn(|| {
@@ -88,11 +113,7 @@ fn clusters_survive_what_befalls_them() {
                         return;
                     }
                     let outcome = life(options(seed, LIFE));
-                    let mut totals = totals.lock().unwrap();
-                    totals.0 += outcome.commits;
-                    totals.1 += outcome.promotions;
-                    totals.2 += outcome.switchovers;
-                    totals.3 = totals.3.max(outcome.slowest_heal);
+                    totals.lock().unwrap().add(&outcome);
                     if !outcome.violations.is_empty() {
                         failed.lock().unwrap().push((seed, outcome));
                     }
@@ -101,10 +122,7 @@ fn clusters_survive_what_befalls_them() {
         }
     });
     let failed = failed.into_inner().unwrap();
-    let (commits, promotions, switchovers, slowest) = totals.into_inner().unwrap();
-    println!(
-        "{hours} cluster-hours: {commits} commits, {promotions} promotions, {switchovers} switchovers, slowest to heal {slowest:?}"
-    );
+    println!("{hours} cluster-hours: {:?}", totals.into_inner().unwrap());
     if let Some((seed, outcome)) = failed.first() {
         panic!("{}", report(*seed, outcome));
     }
@@ -145,7 +163,11 @@ fn deaf(view: &View) -> Round {
 
 #[test]
 fn the_checker_sees_a_primary_that_outlives_its_lease() {
-    caught("without a lease for too long", |seed| Options { decide: deaf, ..options(seed, Duration::from_secs(3600)) });
+    caught("without a lease for too long", |seed| Options {
+        decide: deaf,
+        fence: false,
+        ..options(seed, Duration::from_secs(3600))
+    });
 }
 
 /// Rules that promote before they have the key.

@@ -109,3 +109,24 @@ pub fn whole(world: &World) -> Result<(), String> {
     }
     Ok(())
 }
+
+/// Standbys that can never stream from the leader and cannot know it: both began a timeline of the same number, one of them
+/// unseen by the other. PostgreSQL numbers timelines by what it has seen, and Patroni's rules compare numbers; an operator
+/// has to reinitialise such a member.
+pub fn twins(world: &World) -> Vec<usize> {
+    let now = world.now();
+    let inner = world.lock();
+    let nodes = 0..inner.nodes.len();
+    let leads = |n: &usize| inner.nodes[*n].server.writable(now) && inner.has_lease(*n, now);
+    let Some(leader) = nodes.clone().find(leads) else { return Vec::new() };
+    let Some(end) = inner.nodes[leader].server.end() else { return Vec::new() };
+    let twin = |n: &usize| {
+        let server = &inner.nodes[*n].server;
+        let settled = inner.nodes[*n].agent && server.ready(now);
+        settled
+            && server.end().is_some_and(|mine| {
+                inner.wal.timeline(mine.branch) == inner.wal.timeline(end.branch) && !inner.wal.contains(end, mine)
+            })
+    };
+    nodes.filter(|n| *n != leader).filter(twin).collect()
+}

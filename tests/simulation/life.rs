@@ -1,7 +1,7 @@
 //! The life of one cluster: bootstrap, then episodes of harm, switchovers and pauses, and after each the proof that it is
 //! whole again.
 
-use super::checker::{check, whole};
+use super::checker::{check, twins, whole};
 use super::faults::Fault;
 use super::model_config::dynamic;
 use super::node::{Agent, Build};
@@ -18,10 +18,12 @@ use tokio::time::sleep;
 
 /// Step of the world.
 const STEP: Duration = Duration::from_millis(200);
-/// Three cycles and a ttl, and what servers take meanwhile: a copy or rewind, recovery, starts.
-const HEAL_BOUND: Duration = Duration::from_secs(60 + 60);
+/// Three cycles and a ttl; in it lies what servers take meanwhile: a copy or rewind, recovery, starts.
+const HEAL_BOUND: Duration = Duration::from_secs(3 * 10 + 30);
 /// The first bootstrap with two copies.
 const BOOTSTRAP_BOUND: Duration = Duration::from_secs(120);
+/// After this a member that cannot stream is looked at by the operator.
+const TWIN_PATIENCE: Duration = Duration::from_secs(30);
 const BUDGET: Duration = Duration::from_secs(5);
 
 /// Makes a client of one store: for a member, or for the operator (`None`).
@@ -34,6 +36,7 @@ pub struct Options {
     pub length: Duration,
     pub decide: fn(&View) -> Round,
     pub grants_twice: bool,
+    pub fence: bool,
 }
 
 /// What came of it.
@@ -44,6 +47,10 @@ pub struct Outcome {
     pub commits: u64,
     pub promotions: u64,
     pub switchovers: u64,
+    /// Members that the operator had to reinitialise.
+    pub twins: u64,
+    /// How often a fence had to end a server that accepted writes.
+    pub fenced: u64,
     pub slowest_heal: Duration,
     pub last_lines: String,
 }
@@ -61,6 +68,8 @@ pub struct Cluster {
 /// Runs one cluster on a paused clock of its own. Blocks the thread.
 pub fn run(options: Options, clients: impl FnOnce(&Clock) -> StoreClients + 'static) -> Outcome {
     let runtime = || tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    let _printing =
+        std::env::var_os("PATRONI_SIM_LOG").map(|_| tracing::subscriber::set_default(super::trace::Printer));
     actix::System::with_tokio_rt(runtime).block_on(async move {
         let clock = Clock::tokio("2026-01-01T00:00:00Z".parse::<Wall>().unwrap());
         let clients = clients(&clock);
@@ -106,6 +115,8 @@ impl Cluster {
             commits: world.commits,
             promotions: world.promotions,
             switchovers: world.switchovers,
+            twins: world.twins,
+            fenced: world.fenced,
             slowest_heal: *self.slowest_heal.borrow(),
             last_lines: world.last_lines(),
         }
@@ -160,8 +171,21 @@ impl Cluster {
         }
     }
 
+    /// Waits until the store knows every member again: its key may have run out in an outage.
+    async fn members_known(&self) {
+        for _ in 0..150 {
+            if self.operator.load(BUDGET).await.is_ok_and(|c| c.members.len() == self.nodes()) {
+                return;
+            }
+            sleep(STEP).await;
+        }
+        let now = self.world.now();
+        self.world.lock().violate(now, "a member did not come back to the store".to_owned());
+    }
+
     /// A switchover in a healthy cluster takes place.
     async fn switchover(&self) {
+        self.members_known().await;
         let Some(leader) = self.ask_for_switchover().await else { return };
         let deadline = self.world.now() + HEAL_BOUND;
         while self.primary().is_none_or(|p| p == leader) && self.world.now() < deadline {
@@ -258,9 +282,20 @@ impl Cluster {
 
     /// Waits until the cluster is whole, with every agent that ended by itself started again.
     async fn heal(&self, what: &str, bound: Duration) {
-        let since = self.world.now();
+        let mut since = self.world.now();
+        let mut asked = Vec::new();
         loop {
             self.restart_ended();
+            // The operator looks after a while, and then everything has its time again.
+            if self.world.now().since(since) > TWIN_PATIENCE {
+                for node in twins(&self.world) {
+                    if !asked.contains(&node) {
+                        asked.push(node);
+                        self.reinitialise(node);
+                        since = self.world.now();
+                    }
+                }
+            }
             match whole(&self.world) {
                 Ok(()) => break,
                 Err(why) if self.world.now().since(since) > bound => {
@@ -275,6 +310,14 @@ impl Cluster {
         self.world.log(format!("whole {:.1} s after {what}", took.as_secs_f64()));
         let mut slowest = self.slowest_heal.borrow_mut();
         *slowest = took.max(*slowest);
+    }
+
+    fn reinitialise(&self, node: usize) {
+        self.world.log(format!("operator reinitialises {node}: a timeline has two stories"));
+        self.world.lock().twins += 1;
+        if let Some(agent) = &self.agents.borrow()[node] {
+            agent.reinitialise();
+        }
     }
 
     fn restart_ended(&self) {
@@ -323,6 +366,7 @@ impl Cluster {
             dcs: (self.clients)(Some(&name)),
             decide: self.options.decide,
             grants_twice: self.options.grants_twice,
+            fence: self.options.fence,
         };
         self.agents.borrow_mut()[node] = Some(Agent::start(build));
     }

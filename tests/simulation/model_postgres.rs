@@ -1,26 +1,24 @@
 //! `PostgresControl` over a model server of the world.
 
-use super::server::{Data, Process, Server, Source, Stopping};
-use super::wal::Position;
+use super::server::{Process, Server, Source, Stopping};
 use super::world::World;
 use async_trait::async_trait;
 use patroni::cluster::{
-    CallbackEvent, ControlData, ControlState, DataDir, History, HistoryLine, NodeStatus, PendingRestart, Postmaster,
-    Readiness, ReplicationConnection, Role, ServerFacts, SlotPlan, StopMode, Upstream, WalReceiver,
+    CallbackEvent, ControlData, ControlState, DataDir, History, NodeStatus, PendingRestart, Postmaster, Readiness,
+    Role, ServerFacts, SlotPlan, StopMode, Upstream,
 };
 use patroni::config::Settings;
 use patroni::postgres::{Cancel, LeaderPoint, PgError, PostgresControl, RewindEnd, ShutdownPoint, StartAs};
-use patroni::types::{Lsn, PgVersion, SystemId, Timeline};
-use std::collections::BTreeMap;
+use patroni::types::{Lsn, PgVersion, Timeline};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::sleep;
 
 /// First position of a new cluster.
-const FIRST_LSN: Lsn = Lsn(0x0100_0000);
+pub(super) const FIRST_LSN: Lsn = Lsn(0x0100_0000);
 /// Bytes of a checkpoint record.
-const CHECKPOINT_RECORD: u64 = 120;
+pub(super) const CHECKPOINT_RECORD: u64 = 120;
 
 /// The server of one node, as its agent reaches it.
 pub struct ModelPostgres {
@@ -28,7 +26,7 @@ pub struct ModelPostgres {
     pub node: usize,
 }
 
-fn refused() -> PgError {
+pub(super) fn refused() -> PgError {
     PgError::NoConnection("connection refused".to_owned())
 }
 
@@ -37,24 +35,24 @@ fn source(upstream: &Upstream) -> Source {
 }
 
 impl ModelPostgres {
-    fn log(&self, text: String) {
+    pub(super) fn log(&self, text: String) {
         let mut inner = self.world.lock();
         let name = inner.name(self.node);
         inner.log(self.world.now(), format!("{name} {text}"));
     }
 
-    fn server<T>(&self, question: impl FnOnce(&mut Server) -> T) -> T {
+    pub(super) fn server<T>(&self, question: impl FnOnce(&mut Server) -> T) -> T {
         question(&mut self.world.lock().nodes[self.node].server)
     }
 
     /// Waits for a length drawn from the seed.
-    async fn take(&self, least_ms: u64, most_ms: u64) {
+    pub(super) async fn take(&self, least_ms: u64, most_ms: u64) {
         let span = self.world.lock().span(least_ms, most_ms);
         sleep(span).await;
     }
 
     /// A step on files hangs while the disk is dead.
-    async fn disk(&self) {
+    pub(super) async fn disk(&self) {
         loop {
             let changed = self.world.changed.notified();
             if !self.server(|s| s.dead_disk) {
@@ -65,7 +63,7 @@ impl ModelPostgres {
     }
 
     /// A connection: hangs on a frozen server, fails on one that is not ready.
-    async fn connect(&self) -> Result<(), PgError> {
+    pub(super) async fn connect(&self) -> Result<(), PgError> {
         sleep(Duration::from_millis(3)).await;
         if self.server(|s| s.frozen) {
             sleep(Duration::from_secs(3)).await;
@@ -76,7 +74,7 @@ impl ModelPostgres {
     }
 
     /// Sleeps in a way that the flag interrupts.
-    async fn cancellable(&self, least_ms: u64, most_ms: u64, mut cancel: Cancel) -> Result<(), PgError> {
+    pub(super) async fn cancellable(&self, least_ms: u64, most_ms: u64, mut cancel: Cancel) -> Result<(), PgError> {
         tokio::select! {
             biased;
             _ = cancel.wait_for(|raised| *raised) => Err(PgError::Cancelled),
@@ -85,7 +83,7 @@ impl ModelPostgres {
     }
 
     /// A member that serves connections over a link that works.
-    fn reachable(&self, upstream: &Upstream) -> Option<usize> {
+    pub(super) fn reachable(&self, upstream: &Upstream) -> Option<usize> {
         let inner = self.world.lock();
         let other = inner.find(&upstream.name).filter(|o| inner.linked(self.node, *o))?;
         inner.nodes[other].server.ready(self.world.now()).then_some(other)
@@ -138,49 +136,7 @@ impl PostgresControl for ModelPostgres {
     }
 
     async fn status(&self) -> Result<NodeStatus, PgError> {
-        self.connect().await?;
-        let now = self.world.now();
-        let inner = self.world.lock();
-        let server = &inner.nodes[self.node].server;
-        let (Some(data), Some(process)) = (&server.data, &server.process) else { return Err(refused()) };
-        let timeline = inner.wal.timeline(data.end.branch);
-        let receiver = process.upstream.as_ref().filter(|_| process.streaming).map(|u| WalReceiver {
-            status: "streaming".to_owned(),
-            timeline,
-            slot_name: u.slot.clone(),
-            conninfo: Some(format!("host={}", u.name)),
-            latest_end_lsn: Some(data.end.lsn),
-        });
-        let replication = (0..inner.nodes.len()).filter(|n| *n != self.node).filter_map(|n| {
-            let end = inner.nodes[n].server.end().filter(|_| inner.streams_from(n, now) == Some(self.node))?;
-            Some(ReplicationConnection {
-                usename: Some("replicator".to_owned()),
-                application_name: inner.name(n),
-                client_addr: None,
-                state: "streaming".to_owned(),
-                sync_state: "async".to_owned(),
-                sync_priority: 0,
-                write_lsn: Some(end.lsn),
-                flush_lsn: Some(end.lsn),
-                replay_lsn: Some(end.lsn),
-                pid: i32::try_from(n).unwrap(),
-            })
-        });
-        Ok(NodeStatus {
-            in_recovery: process.in_recovery,
-            timeline: if process.in_recovery { Timeline(0) } else { timeline },
-            write_lsn: if process.in_recovery { Lsn(0) } else { data.end.lsn },
-            replay_lsn: process.in_recovery.then_some(data.replayed),
-            receive_lsn: process.in_recovery.then_some(data.end.lsn),
-            replay_paused: false,
-            control_timeline: Some(data.checkpoint_timeline),
-            receiver,
-            restore_command: None,
-            replication: replication.collect(),
-            replayed_timestamp: None,
-            postmaster_start_time: Some(format!("{}", process.postmaster.start_ticks)),
-            replica_timeline: process.in_recovery.then_some(timeline),
-        })
+        self.answer_status().await
     }
 
     async fn readiness(&self) -> Readiness {
@@ -312,8 +268,8 @@ impl PostgresControl for ModelPostgres {
             data.control = ControlState::ShuttingDown;
         }
         inner.log(now, format!("{name} postgres is stopped {mode:?}"));
-        if paused && !inner.faults && inner.switchover_from.is_none() {
-            inner.log(now, format!("{name} stopped postgres in a paused cluster"));
+        if paused {
+            inner.violate(now, format!("{name} stopped postgres in a paused cluster"));
         }
         Ok(())
     }
@@ -395,26 +351,7 @@ impl PostgresControl for ModelPostgres {
     }
 
     async fn initdb(&self, cancel: Cancel) -> Result<(), PgError> {
-        self.disk().await;
-        self.cancellable(500, 4000, cancel).await?;
-        let mut inner = self.world.lock();
-        let branch = inner.wal.root();
-        let system_id = SystemId(7_000_000_000_000_000_000 + inner.rng.u64(0..1_000_000_000));
-        inner.nodes[self.node].server.data = Some(Data {
-            system_id,
-            end: Position { branch, lsn: FIRST_LSN },
-            replayed: FIRST_LSN,
-            control: ControlState::ShutDown,
-            checkpoint: FIRST_LSN,
-            checkpoint_timeline: Timeline(1),
-            standby_signal: false,
-            upstream: None,
-            slots: BTreeMap::new(),
-            fresh: true,
-        });
-        drop(inner);
-        self.log("initdb".to_owned());
-        Ok(())
+        self.make_cluster(cancel).await
     }
 
     async fn custom_bootstrap(&self, _: Cancel) -> Result<StartAs, PgError> {
@@ -427,95 +364,15 @@ impl PostgresControl for ModelPostgres {
     }
 
     async fn create_replica(&self, source: Option<&Upstream>, _: bool, cancel: Cancel) -> Result<(), PgError> {
-        self.disk().await;
-        let Some(upstream) = source else { return Err(PgError::Program("no method without a leader".to_owned())) };
-        if self.reachable(upstream).is_none() {
-            sleep(Duration::from_millis(200)).await;
-            return Err(PgError::Program("pg_basebackup exited with code=1".to_owned()));
-        }
-        self.log(format!("copies {}", upstream.name));
-        self.cancellable(3000, 15_000, cancel).await?;
-        let Some(from) = self.reachable(upstream) else {
-            return Err(PgError::Program("pg_basebackup: connection lost".to_owned()));
-        };
-        let mut inner = self.world.lock();
-        let Some(copied) = inner.nodes[from].server.data.clone() else { return Err(refused()) };
-        inner.nodes[self.node].server.data = Some(Data {
-            replayed: copied.end.lsn,
-            control: ControlState::InArchiveRecovery,
-            standby_signal: true,
-            upstream: None,
-            slots: BTreeMap::new(),
-            fresh: false,
-            ..copied
-        });
-        Ok(())
+        self.copy(source, cancel).await
     }
 
     async fn rewind(&self, leader: &Upstream, cancel: Cancel) -> RewindEnd {
-        self.disk().await;
-        let Some(from) = self.reachable(leader) else {
-            return RewindEnd::TryAgain("the leader does not answer".to_owned());
-        };
-        let ready = {
-            let inner = self.world.lock();
-            let them = &inner.nodes[from].server;
-            them.writable(self.world.now())
-                && them.data.as_ref().is_some_and(|d| d.checkpoint_timeline == inner.wal.timeline(d.end.branch))
-        };
-        if !ready {
-            return RewindEnd::TryAgain("the leader has not made its checkpoint".to_owned());
-        }
-        if self.cancellable(1000, 6000, cancel).await.is_err() {
-            return RewindEnd::Failed("cancelled".to_owned());
-        }
-        if self.reachable(leader).is_none() {
-            return RewindEnd::TryAgain("the leader went away".to_owned());
-        }
-        let now = self.world.now();
-        let mut inner = self.world.lock();
-        let name = inner.name(self.node);
-        let Some(theirs) = inner.nodes[from].server.data.clone() else {
-            return RewindEnd::TryAgain("the leader went away".to_owned());
-        };
-        let running = inner.nodes[self.node].server.process.is_some();
-        let Some(mine) = inner.nodes[self.node].server.data.clone() else {
-            return RewindEnd::Failed("no data directory".to_owned());
-        };
-        if running {
-            inner.violate(now, format!("{name} rewinds a running server"));
-        }
-        if mine.system_id != theirs.system_id {
-            return RewindEnd::Failed("source and target clusters are from different systems".to_owned());
-        }
-        inner.nodes[self.node].server.data = Some(Data {
-            replayed: theirs.end.lsn,
-            control: ControlState::InArchiveRecovery,
-            standby_signal: true,
-            upstream: None,
-            slots: mine.slots,
-            ..theirs
-        });
-        inner.log(now, format!("{name} rewound"));
-        RewindEnd::Done
+        self.rewind_to(leader, cancel).await
     }
 
     async fn crash_recovery(&self, cancel: Cancel) -> Result<(), PgError> {
-        self.disk().await;
-        self.cancellable(300, 4000, cancel).await?;
-        let mut inner = self.world.lock();
-        let Some(end) = inner.nodes[self.node].server.end() else { return Err(refused()) };
-        let timeline = inner.wal.timeline(end.branch);
-        if let Some(data) = &mut inner.nodes[self.node].server.data {
-            data.control = ControlState::ShutDown;
-            data.checkpoint = data.end.lsn;
-            data.checkpoint_timeline = timeline;
-            data.end.lsn = Lsn(data.end.lsn.0 + CHECKPOINT_RECORD);
-            data.standby_signal = false;
-        }
-        drop(inner);
-        self.log("crash recovery in single-user mode".to_owned());
-        Ok(())
+        self.recover_alone(cancel).await
     }
 
     async fn pg_rewind_works(&self) -> bool {
@@ -563,20 +420,7 @@ impl PostgresControl for ModelPostgres {
     }
 
     async fn history(&self, _: Timeline) -> Result<History, PgError> {
-        self.disk().await;
-        let inner = self.world.lock();
-        let end = inner.nodes[self.node].server.end().ok_or_else(refused)?;
-        let mut lines: Vec<HistoryLine> = (inner.wal.history(end.branch).into_iter())
-            .map(|(timeline, lsn)| {
-                let reason = "no recovery target specified".to_owned();
-                HistoryLine { timeline, lsn, reason, timestamp: None, new_leader: None }
-            })
-            .collect();
-        if let Some(last) = lines.last_mut() {
-            last.timestamp = Some(self.world.clock.wall().to_string());
-            last.new_leader = Some(inner.name(self.node));
-        }
-        Ok(History { lines })
+        self.history_file().await
     }
 
     async fn sync_slots(&self, plan: &SlotPlan) -> Result<Vec<(String, Option<Lsn>, bool)>, PgError> {

@@ -2,6 +2,7 @@
 
 use super::faulty_dcs::FaultyDcs;
 use super::model_config::{ModelConfig, settings};
+use super::model_fence::{FenceState, ModelFence};
 use super::model_peers::ModelPeers;
 use super::model_postgres::ModelPostgres;
 use super::world::World;
@@ -10,14 +11,15 @@ use patroni::actors::config_store::{ConfigStore, DataDirSeen, Subscribers};
 use patroni::actors::coordinator::{AgentDone, Coordinator, Partners, Parts, StopAgent};
 use patroni::actors::dcs_session::{DcsSession, WatchStore};
 use patroni::actors::journal::Journal;
+use patroni::actors::messages::Ask;
 use patroni::actors::peers::Peers;
 use patroni::actors::snapshot_publisher::SnapshotPublisher;
 use patroni::actors::watchdog::Watchdog;
 use patroni::actors::{CallbackRunner, PostgresMonitor, PostgresSupervisor, SlotManager};
 use patroni::config::settings::WatchdogMode;
 use patroni::dcs::Dcs;
-use patroni::fencing::NoFence;
-use patroni::ha::{Memory, Round, View};
+use patroni::fencing::{Fencing, NoFence};
+use patroni::ha::{Memory, Request, Round, View};
 use patroni::postgres::PostgresControl;
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -37,6 +39,7 @@ pub struct Build {
     pub dcs: Arc<dyn Dcs>,
     pub decide: fn(&View) -> Round,
     pub grants_twice: bool,
+    pub fence: bool,
 }
 
 impl Agent {
@@ -48,6 +51,7 @@ impl Agent {
             let name = world.name(build.node);
             world.log(now, format!("{name} agent started"));
             world.nodes[build.node].agent = true;
+            world.nodes[build.node].fence = FenceState::default();
             world.nodes[build.node].agent_since = now;
         }
         let coordinator = Rc::new(RefCell::new(None));
@@ -63,6 +67,14 @@ impl Agent {
     pub fn stop(&self) {
         if let Some(coordinator) = &*self.coordinator.borrow() {
             coordinator.do_send(StopAgent);
+        }
+    }
+
+    /// POST /reinitialize.
+    pub fn reinitialise(&self) {
+        if let Some(coordinator) = &*self.coordinator.borrow() {
+            let (answer, _) = tokio::sync::oneshot::channel();
+            coordinator.do_send(Ask { request: Request::Reinitialize { force: true, from_leader: true }, answer });
         }
     }
 
@@ -118,6 +130,10 @@ fn wire(build: &Build) -> Addr<Coordinator> {
     let (publisher, snapshots) = SnapshotPublisher::new(Arc::clone(&settings), clock.mono(), log_queue);
     world.lock().nodes[node].snapshot = Some(snapshots);
     let decide = build.decide;
+    let fence: Box<dyn Fencing> = match build.fence {
+        true => Box::new(ModelFence { world: Arc::clone(&world), node }),
+        false => Box::new(NoFence),
+    };
     Coordinator::create(|context| {
         let me = context.address();
         let supervisor =
@@ -143,7 +159,7 @@ fn wire(build: &Build) -> Addr<Coordinator> {
             clock,
             decide,
             partners,
-            fence: Box::new(NoFence),
+            fence,
             publisher,
             journal: Journal::in_memory(),
             guardian: guardian.recipient(),

@@ -69,3 +69,17 @@ impl WalTree {
         lines
     }
 }
+
+#[test]
+fn branches_of_the_same_number_are_told_apart() {
+    let mut tree = WalTree::default();
+    let root = tree.root();
+    let at = |branch, lsn| Position { branch, lsn: Lsn(lsn) };
+    let one = tree.fork(at(root, 100));
+    let other = tree.fork(at(root, 150));
+    assert_eq!((tree.timeline(one), tree.timeline(other)), (Timeline(2), Timeline(2)));
+    assert!(tree.contains(at(one, 200), at(root, 100)) && !tree.contains(at(one, 200), at(root, 101)));
+    assert!(!tree.contains(at(other, 200), at(one, 160)) && tree.contains(at(one, 200), at(one, 200)));
+    let third = tree.fork(at(one, 300));
+    assert_eq!(tree.history(third), [(Timeline(1), Lsn(100)), (Timeline(2), Lsn(300))]);
+}

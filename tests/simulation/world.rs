@@ -1,5 +1,6 @@
 //! The world outside the agents: servers, network, store faults, leases as they were really granted, and the event log.
 
+use super::model_fence::FenceState;
 use super::server::{Process, Server, Source, Stopping};
 use super::wal::{Position, WalTree};
 use patroni::api::Snapshot;
@@ -42,6 +43,7 @@ pub struct Node {
     /// Since when the server has been writable without a lease, with an agent that could have stopped it.
     pub unleased_since: Option<Mono>,
     pub agent_since: Mono,
+    pub fence: FenceState,
 }
 
 /// All mutable state.
@@ -63,6 +65,8 @@ pub struct Inner {
     pub commits: u64,
     pub promotions: u64,
     pub switchovers: u64,
+    pub twins: u64,
+    pub fenced: u64,
     pub violations: Vec<String>,
     next_pid: i32,
     hash: DefaultHasher,
@@ -92,6 +96,7 @@ impl World {
             lease: None,
             unleased_since: None,
             agent_since: now,
+            fence: FenceState::default(),
         };
         let inner = Inner {
             rng: fastrand::Rng::with_seed(seed),
@@ -107,6 +112,8 @@ impl World {
             commits: 0,
             promotions: 0,
             switchovers: 0,
+            twins: 0,
+            fenced: 0,
             violations: Vec::new(),
             next_pid: 1000,
             hash: DefaultHasher::new(),
@@ -137,6 +144,7 @@ impl World {
         let mut inner = self.lock();
         let mut changed = false;
         for node in 0..inner.nodes.len() {
+            changed |= inner.fence(node, now);
             changed |= inner.move_process(node, now);
         }
         for node in 0..inner.nodes.len() {
@@ -216,6 +224,20 @@ impl Inner {
             self.log(now, format!("{name} postgres ended: {why}"));
         }
         there
+    }
+
+    /// The fence lives in the agent's process, and works when nothing else of it does.
+    fn fence(&mut self, node: usize, now: Mono) -> bool {
+        let it = &mut self.nodes[node];
+        let Some(process) = it.server.process.as_ref().filter(|_| it.agent) else { return false };
+        if !it.fence.fires(now, process.postmaster) {
+            return false;
+        }
+        it.fence.fired += 1;
+        // One that is shut down already and archives still, or is frozen, needed no fence to keep it from writing.
+        let writable = it.server.writable(now);
+        self.fenced += u64::from(writable);
+        self.end_process(node, now, if writable { "fence, while it accepted writes" } else { "fence" })
     }
 
     fn move_process(&mut self, node: usize, now: Mono) -> bool {
