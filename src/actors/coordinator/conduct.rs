@@ -247,7 +247,7 @@ impl Coordinator {
 
     fn next_round(&mut self, ctx: &mut Ctx) {
         let Some(cycle) = self.cycle.as_mut() else { return };
-        match std::mem::replace(&mut cycle.phase, Phase::Gather(Gather::default())) {
+        match std::mem::replace(&mut cycle.phase, Phase::Gather(Box::default())) {
             Phase::Round { view, asked } => self.ask_rules(complete_round(view, asked), ctx),
             other @ (Phase::Gather(_) | Phase::Tail { .. }) => cycle.phase = other,
         }
