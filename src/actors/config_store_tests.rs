@@ -1,5 +1,5 @@
 use super::*;
-use crate::actors::test_settings::settings;
+use crate::test_settings::settings;
 use std::sync::Mutex;
 use std::sync::mpsc as std_mpsc;
 use std::time::Duration;
@@ -84,8 +84,13 @@ struct Rig {
 fn rig() -> Rig {
     let (go_on, gate) = std_mpsc::channel();
     let (saved, saves) = std_mpsc::channel();
-    let source =
-        Source { settings: settings(), dynamic: Arc::default(), go_on: Mutex::new(gate), saved, data_dir: false };
+    let source = Source {
+        settings: Arc::new(settings(|_| ())),
+        dynamic: Arc::default(),
+        go_on: Mutex::new(gate),
+        saved,
+        data_dir: false,
+    };
     let (sender, got) = mpsc::unbounded_channel();
     let probe = Probe("all", sender.clone()).start();
     let local = Probe("local", sender).start();

@@ -28,8 +28,6 @@ pub mod watchdog;
 mod scripted_postgres;
 #[cfg(test)]
 mod supervisor_tests;
-#[cfg(test)]
-mod test_settings;
 
 pub use callback_runner::CallbackRunner;
 pub use postgres_monitor::PostgresMonitor;
