@@ -1,7 +1,8 @@
 //! The supervisor, monitor and slot manager on a paused clock, against a scripted PostgreSQL.
 
 use super::messages::{
-    AskStatus, Execute, Executed, Observe, Observed, QueryStatus, SettingsChanged, StatusAnswered, Ticket, Wake,
+    AskStatus, Execute, Executed, LocalReread, Observe, Observed, QueryStatus, SettingsChanged, StatusAnswered, Ticket,
+    Wake,
 };
 use super::scripted_postgres::{ScriptedPostgres, settings};
 use super::{CallbackRunner, PostgresMonitor, PostgresSupervisor, SlotManager};
@@ -598,5 +599,87 @@ fn callbacks_know_a_promoted_server_as_primary() {
         runner.do_send(Execute { ticket: TICKET, command, budget: SECOND, reply });
         assert_eq!(answers.recv().await.unwrap().outcome, Outcome::Ok);
         assert_eq!(postgres.called(), ["callback OnRoleChange primary"]);
+    });
+}
+
+#[test]
+fn before_the_first_look_has_ended_nothing_is_reported() {
+    paused(async {
+        let postgres = ScriptedPostgres::new();
+        postgres.ready_after.set(Duration::ZERO);
+        postgres.run();
+        postgres.look_hangs.set(true);
+        let stage = Stage::with(postgres, settings(|_| ()));
+        let (reply, mut answers) = ear::<Observed>();
+        stage.supervisor.do_send(Observe { ticket: TICKET, reply });
+        assert!(answers.recv().await.is_none(), "a data directory that nobody has seen was reported");
+        stage.postgres.look_hangs.set(false);
+        sleep(10 * SECOND).await;
+        let report = stage.observe().await;
+        assert!(matches!(report.facts.data_dir, DataDir::Present(_)) && report.facts.postmaster.is_some());
+    });
+}
+
+#[test]
+fn an_immediate_stop_takes_the_place_of_whatever_runs() {
+    paused(async {
+        for phase in [JobPhase::PrePromote, JobPhase::Promoting] {
+            let stage = Stage::stopped().await;
+            stage.run(follow(None)).await;
+            let script = if phase == JobPhase::PrePromote { 60 * SECOND } else { Duration::ZERO };
+            *stage.postgres.pre_promote.borrow_mut() = Ok(script);
+            stage.postgres.promote_takes.set(20 * SECOND);
+            stage.start(Job::Promote { wait: 10 * SECOND }).await;
+            sleep(SECOND).await;
+            assert_eq!(stage.observe().await.job.unwrap().phase, phase);
+            let asked = stage.clock.mono();
+            stage.start(stop(StopMode::Immediate, None)).await;
+            sleep(SECOND).await;
+            assert!(!stage.postgres.is_alive(), "{phase:?}");
+            assert!(stage.clock.mono().since(asked) <= 2 * SECOND);
+            let ended = stage.observe().await.ended;
+            let results: Vec<&JobResult> = ended.iter().map(|end| &end.result).collect();
+            assert_eq!(results, [&JobResult::Cancelled, &JobResult::Done]);
+        }
+        // A restart that waits for its clients, and a start that takes long.
+        let stage = Stage::primary().await;
+        stage.postgres.fast_stop_takes.set(None);
+        stage.start(Job::Restart { timeout: None }).await;
+        sleep(SECOND).await;
+        stage.start(stop(StopMode::Immediate, None)).await;
+        sleep(SECOND).await;
+        assert!(!stage.postgres.is_alive());
+        stage.postgres.ready_after.set(3600 * SECOND);
+        stage.start(Job::StartPrimary { timeout: 300 * SECOND }).await;
+        sleep(SECOND).await;
+        stage.start(stop(StopMode::Immediate, None)).await;
+        sleep(SECOND).await;
+        assert!(!stage.postgres.is_alive());
+        assert_eq!(stage.observe().await.state, PgState::Stopped);
+    });
+}
+
+#[test]
+fn a_copy_is_not_made_over_data_that_has_appeared() {
+    paused(async {
+        let stage = Stage::stopped().await;
+        let job = Job::Clone { source: Some(upstream()), upstream: Some(upstream()), basebackup_only: false };
+        let (result, report) = stage.run(job).await;
+        assert!(matches!(result, JobResult::Failed(_)), "{result:?}");
+        assert!(matches!(report.facts.data_dir, DataDir::Present(_)));
+        assert!(!stage.postgres.was_called("remove_data"), "{:?}", stage.postgres.called());
+    });
+}
+
+#[test]
+fn files_that_were_read_again_reload_the_server_although_none_of_ours_changed() {
+    paused(async {
+        let stage = Stage::primary().await;
+        stage.postgres.config_changed.set(false);
+        stage.postgres.calls.borrow_mut().clear();
+        stage.supervisor.do_send(LocalReread);
+        sleep(2 * SECOND).await;
+        assert!(stage.postgres.was_called("rewrite_config") && stage.postgres.was_called("reload"));
+        assert!(stage.postgres.was_called("callback OnReload primary"));
     });
 }
