@@ -70,6 +70,18 @@ fn in_pause_a_server_stopped_by_hand_is_stopped_not_crashed() {
 }
 
 #[test]
+fn news_of_a_pause_that_come_after_the_stop_excuse_it() {
+    paused(async {
+        let stage = Stage::primary().await;
+        stage.postgres.kill();
+        assert_eq!(stage.observe().await.state, PgState::Crashed);
+        stage.supervisor.do_send(SettingsChanged(settings(|s| s.global.pause = true)));
+        sleep(SECOND).await;
+        assert_eq!(stage.observe().await.state, PgState::Stopped);
+    });
+}
+
+#[test]
 fn a_look_that_hangs_is_answered_with_the_last_facts_and_only_one_look_hangs() {
     paused(async {
         let stage = Stage::primary().await;
