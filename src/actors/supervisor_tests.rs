@@ -6,7 +6,7 @@ use super::messages::{
 use super::scripted_postgres::{ScriptedPostgres, settings};
 use super::{CallbackRunner, PostgresMonitor, PostgresSupervisor, SlotManager};
 use crate::clock::Clock;
-use crate::cluster::{CallbackEvent, DataDir, NodeStatus, PgState, Role, SlotPlan, StopMode, Upstream};
+use crate::cluster::{CallbackEvent, DataDir, NodeStatus, PgState, Role, SlotPlan, SlotReport, StopMode, Upstream, WantedSlot};
 use crate::config::Settings;
 use crate::ha::{Command, Job, JobKind, JobPhase, JobResult, Outcome, ServerReport};
 use crate::postgres::PgError;
@@ -567,13 +567,16 @@ fn one_pass_over_the_slots_at_a_time_and_each_within_its_budget() {
         let postgres = ScriptedPostgres::new();
         let slots = SlotManager::new(postgres.clone()).start();
         let (reply, mut answers) = ear();
-        let plan = |name: &str| SlotPlan { physical: vec![(name.to_owned(), None)], ..SlotPlan::default() };
+        let plan = |name: &str| SlotPlan { slots: vec![WantedSlot::physical(name, None)], ..SlotPlan::default() };
+        let there = |name: &str| {
+            Outcome::Slots(SlotReport { slots: vec![(name.to_owned(), None, false)], ..SlotReport::default() })
+        };
         let sync = |name: &str| {
             let command = Command::SyncSlots(plan(name));
             slots.do_send(Execute { ticket: TICKET, command, budget: 2 * SECOND, reply: reply.clone() });
         };
         sync("b");
-        assert_eq!(answers.recv().await.unwrap().outcome, Outcome::Slots(vec![("b".to_owned(), None, false)]));
+        assert_eq!(answers.recv().await.unwrap().outcome, there("b"));
         postgres.slots_take.set(3 * SECOND);
         sync("b");
         sync("c");
@@ -584,7 +587,7 @@ fn one_pass_over_the_slots_at_a_time_and_each_within_its_budget() {
         assert_eq!(postgres.called().len(), 2);
         postgres.slots_take.set(ms(5));
         sync("d");
-        assert_eq!(answers.recv().await.unwrap().outcome, Outcome::Slots(vec![("d".to_owned(), None, false)]));
+        assert_eq!(answers.recv().await.unwrap().outcome, there("d"));
     });
 }
 
