@@ -146,7 +146,7 @@ pub struct AskStatus {
     pub answer: tokio::sync::oneshot::Sender<Option<Arc<NodeStatus>>>,
 }
 
-/// Whether the server answered the last status query (from the postgres monitor to the supervisor, on each change).
+/// Whether the server answered the last status query (from the postgres monitor to the supervisor, after each).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Message)]
 #[rtype(result = "()")]
 pub struct StatusSeen {

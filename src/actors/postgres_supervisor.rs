@@ -130,6 +130,7 @@ impl Handler<SettingsChanged> for PostgresSupervisor {
     fn handle(&mut self, message: SettingsChanged, _: &mut Self::Context) {
         self.server.control.configure(Arc::clone(&message.0));
         self.server.set_settings(message.0);
+        self.server.excuse_crash();
         self.apply_soon();
     }
 }

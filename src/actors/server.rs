@@ -267,11 +267,20 @@ impl Server {
         actix::spawn(async move {
             tokio::time::sleep(delay).await;
             match bounded(QUERY_PATIENCE, "query of pending_restart", server.control.pending_restart()).await {
-                Ok(pending) if server.refreshes.get() == number => server.inner_mut().report.pending_restart = pending,
+                Ok(pending) if server.refreshes.get() == number => server.set_pending_restart(pending),
                 Ok(_) => {}
                 Err(error) => debug!("pending_restart is not known: {error}"),
             }
         });
+    }
+
+    /// A restart became pending, or is no longer: the member key should say so now.
+    fn set_pending_restart(&self, pending: PendingRestart) {
+        let before = std::mem::replace(&mut self.inner_mut().report.pending_restart, pending);
+        if before != self.inner().report.pending_restart {
+            self.moved();
+            self.wake(Wake::Job);
+        }
     }
 
     /// Notes that the CHECKPOINT after a promotion runs; false when one does already.

@@ -262,10 +262,10 @@ fn carries_logical(node: Node<'_>, depth: usize) -> bool {
         return false;
     }
     let leader = node.facts.leader.as_deref();
-    let children = node.cluster.members.iter().filter(|m| {
-        tags::replicatefrom(&m.data.tags) == Some(node.name) && leader.is_none_or(|l| m.name != l)
-    });
-    children.into_iter().any(|m| {
-        carries_logical(Node { name: m.name.as_str(), tags: &m.data.tags, ..node }, depth - 1)
-    })
+    let children = node
+        .cluster
+        .members
+        .iter()
+        .filter(|m| tags::replicatefrom(&m.data.tags) == Some(node.name) && leader.is_none_or(|l| m.name != l));
+    children.into_iter().any(|m| carries_logical(Node { name: m.name.as_str(), tags: &m.data.tags, ..node }, depth - 1))
 }

@@ -1,11 +1,11 @@
 //! Permanent logical slots (SLOT-15 to SLOT-18): created on a primary; on a standby advanced, and proven safe to use.
 
+use super::Server;
 use super::connection::{Row, Session, SessionOptions, heartbeat, literal};
 use super::replication::{aim_at_primary, member_connection};
 use super::slot_step::{Slot, logical_target};
 use super::slots::{ADVANCE, is_there};
 use super::sql_error::SqlError;
-use super::Server;
 use crate::cluster::{SlotKind, SlotPlan, SlotProof, WantedSlot};
 use crate::types::Lsn;
 use std::collections::{BTreeMap, BTreeSet};

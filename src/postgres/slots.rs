@@ -132,7 +132,8 @@ fn load_statement(version: PgVersion) -> String {
         ""
     };
     let wal_status = if version.at_least(130_000) { "wal_status" } else { "NULL" };
-    let catalog = if version.at_least(100_000) { "catalog_xmin::text, confirmed_flush_lsn::text" } else { "NULL, NULL" };
+    let catalog =
+        if version.at_least(100_000) { "catalog_xmin::text, confirmed_flush_lsn::text" } else { "NULL, NULL" };
     LOAD.replace("{wal_status}", wal_status).replace("{catalog}", catalog).replace("{where}", filter)
 }
 
@@ -140,8 +141,7 @@ fn slot_of(row: &Row) -> Option<Slot> {
     let text = |column| row.text(column).map(str::to_owned);
     Some(Slot {
         name: text(0)?,
-        logical: (row.text(1) == Some("logical"))
-            .then(|| (text(6).unwrap_or_default(), text(5).unwrap_or_default())),
+        logical: (row.text(1) == Some("logical")).then(|| (text(6).unwrap_or_default(), text(5).unwrap_or_default())),
         restart_lsn: row.parse(2),
         active: row.flag(3),
         xmin: text(4),

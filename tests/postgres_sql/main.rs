@@ -277,7 +277,9 @@ fn physical_slots() {
             ignore: vec![serde_json::json!({"name": "theirs", "type": "physical"})],
             ..SlotPlan::default()
         };
-        let all = async || sql(server, "SELECT string_agg(slot_name, ' ' ORDER BY slot_name) FROM pg_replication_slots").await;
+        let all = async || {
+            sql(server, "SELECT string_agg(slot_name, ' ' ORDER BY slot_name) FROM pg_replication_slots").await
+        };
         let made = slots::sync_slots(server, &plan(&[("a", None), ("b", None)], true)).await.unwrap().slots;
         assert_eq!(made.iter().map(|(name, _, _)| name.as_str()).collect::<Vec<_>>(), ["a", "b"]);
         assert!(made.iter().all(|(_, lsn, active)| lsn.is_some() && !active), "{made:?}");

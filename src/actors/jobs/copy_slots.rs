@@ -11,11 +11,7 @@ use crate::postgres::{PgError, StartAs};
 use tracing::error;
 
 /// Reads the slots from the leader, and only if there are any stops the standby, writes them and starts it again.
-pub(super) async fn run(
-    context: &JobContext,
-    leader: &Upstream,
-    wanted: &[WantedSlot],
-) -> Result<JobResult, PgError> {
+pub(super) async fn run(context: &JobContext, leader: &Upstream, wanted: &[WantedSlot]) -> Result<JobResult, PgError> {
     let control = context.control();
     let reading = async { Ok(control.read_slots(leader, wanted).await) };
     let copies = context.step("reading logical slots from the primary", reading).await?;

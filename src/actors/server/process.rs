@@ -56,6 +56,15 @@ impl Server {
         self.wake(Wake::PostmasterExit);
     }
 
+    /// A server that ended before the news of the pause came was stopped by hand, not lost.
+    pub fn excuse_crash(&self) {
+        let paused = self.settings().global.pause;
+        if paused && self.postmaster().is_none() && matches!(self.state(), PgState::Crashed | PgState::StartFailed) {
+            self.set_state(PgState::Stopped);
+            self.wake(Wake::Job);
+        }
+    }
+
     /// Looks, and takes over what was seen. When the look hangs (a dead disk) the last facts are returned.
     pub async fn look(self: &Rc<Self>) -> ServerFacts {
         if timeout(JOB_LOOK_PATIENCE, self.look_on()).await.is_err() {

@@ -62,10 +62,7 @@ fn permanent_physical_slots() {
     let slots = json!({"p": {"type": "physical"}, "q": 0});
     let leader = with_slots(published(cluster("a"), &[("p", 7)]), slots.clone());
     let row = |name: &str, lsn, active| (name.to_owned(), false, lsn, active);
-    assert_eq!(
-        plan(&leader),
-        [row("b", None, Some(true)), row("p", None, Some(true)), row("q", None, Some(true))]
-    );
+    assert_eq!(plan(&leader), [row("b", None, Some(true)), row("p", None, Some(true)), row("q", None, Some(true))]);
     let standby = with_slots(published(cluster("b"), &[("p", 7)]), slots);
     assert_eq!(
         plan(&standby),
@@ -175,7 +172,12 @@ fn missing_logical_slots_are_copied() {
     // never by who leads, nor without a leader
     let led = with_slots(cluster("a"), json!({"l": logical()}));
     assert!(run(&led, &missing()).jobs().is_empty());
-    assert!(!run(&view().cluster_with(|c| c.leader = None), &missing()).jobs().iter().any(|j| j.kind() == JobKind::CopySlots));
+    assert!(
+        !run(&view().cluster_with(|c| c.leader = None), &missing())
+            .jobs()
+            .iter()
+            .any(|j| j.kind() == JobKind::CopySlots)
+    );
 }
 
 #[test]
@@ -210,7 +212,8 @@ fn feedback_is_enforced_where_logical_slots_depend_on_it() {
     assert_eq!(enforced(slots(cluster("b")).silent()), None);
     // for whom streams from me
     let never = |v: View| slots(v).tagged(json!({"nofailover": true}));
-    let child = |name: &str, of: &str, v: View| v.member_with(name, |m| m.data.tags = tags(json!({"replicatefrom": of})));
+    let child =
+        |name: &str, of: &str, v: View| v.member_with(name, |m| m.data.tags = tags(json!({"replicatefrom": of})));
     assert_eq!(enforced(never(cluster("b"))), None);
     assert_eq!(enforced(never(child("c", "a", cluster("b")))), Some(true));
     assert_eq!(enforced(never(child("c", "b", cluster("b")))), None);
