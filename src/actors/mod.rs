@@ -25,9 +25,15 @@ pub mod snapshot_publisher;
 pub mod watchdog;
 
 #[cfg(test)]
+mod job_tests;
+#[cfg(test)]
+mod monitor_tests;
+#[cfg(test)]
 mod scripted_postgres;
 #[cfg(test)]
 mod supervisor_tests;
+#[cfg(test)]
+mod test_stage;
 
 pub use callback_runner::CallbackRunner;
 pub use postgres_monitor::PostgresMonitor;

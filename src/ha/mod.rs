@@ -9,12 +9,13 @@ mod cycle;
 pub mod facts;
 pub mod invariant;
 pub mod memory;
+pub mod permanent_slots;
 pub mod request;
 pub mod rewind;
 pub mod rule;
 mod rules;
 pub mod sentence;
-pub mod tags;
+mod slot_plan;
 pub mod upstream;
 pub mod view;
 

@@ -1,10 +1,8 @@
 //! Whom to stream from, and whom to copy.
 
 use super::View;
-use crate::cluster::{Cluster, Member, PgState, Upstream, conn_kwargs};
+use crate::cluster::{Cluster, Member, PgState, Upstream, conn_kwargs, slot_name};
 use indexmap::IndexMap;
-
-pub use crate::cluster::slot_name;
 
 /// The connection to a member of this cluster; `None` when its key has no usable `conn_url`.
 #[must_use]
