@@ -3,7 +3,7 @@
 use super::messages::{Execute, Wake};
 use super::scripted_postgres::{ScriptedPostgres, settings};
 use super::test_stage::{SECOND, Stage, TICKET, ear, follow, ms, paused, stop, upstream};
-use crate::cluster::{DataDir, PgState, Role, StopMode};
+use crate::cluster::{DataDir, PgState, Role, SlotKind, StopMode, WantedSlot};
 use crate::ha::{Command, Job, JobPhase, JobResult, Outcome};
 use crate::postgres::PgError;
 use crate::types::Lsn;
@@ -307,5 +307,32 @@ fn a_copy_is_not_made_over_data_that_has_appeared() {
         assert!(matches!(result, JobResult::Failed(_)), "{result:?}");
         assert!(matches!(report.facts.data_dir, DataDir::Present(_)));
         assert!(!stage.postgres.was_called("remove_data"), "{:?}", stage.postgres.called());
+    });
+}
+
+#[test]
+fn logical_slots_are_written_while_the_standby_is_stopped() {
+    let copy = |lsn: Option<Lsn>| {
+        let kind = SlotKind::Logical { database: "d".to_owned(), plugin: "p".to_owned() };
+        let slots = vec![WantedSlot { kind, ..WantedSlot::physical("l", lsn) }];
+        Job::CopySlots { upstream: upstream(), slots }
+    };
+    paused(async {
+        let standby = Stage::stopped().await;
+        standby.run(follow(None)).await;
+        // Nothing to copy: the server runs on.
+        standby.postgres.calls.borrow_mut().clear();
+        assert_eq!(standby.run(copy(None)).await.0, JobResult::Done);
+        assert!(!standby.postgres.was_called("launch"));
+        let (result, report) = standby.run(copy(Some(Lsn(1)))).await;
+        assert_eq!((result, report.state, report.role), (JobResult::Done, PgState::Running, Role::Replica));
+        let calls = standby.postgres.called();
+        let at = |wanted: &str| calls.iter().position(|c| c.starts_with(wanted)).unwrap_or_else(|| panic!("{calls:?}"));
+        assert!(at("signal_stop") < at("write_slots l") && at("write_slots l") < at("launch"), "{calls:?}");
+        // A primary is not stopped for it.
+        let primary = Stage::primary().await;
+        primary.postgres.calls.borrow_mut().clear();
+        assert!(matches!(primary.run(copy(Some(Lsn(1)))).await.0, JobResult::Failed(_)));
+        assert!(!primary.postgres.called().iter().any(|c| c.starts_with("signal_stop")));
     });
 }

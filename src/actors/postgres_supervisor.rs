@@ -10,6 +10,7 @@ use super::server_commands::{AFTER_RELOAD, execute};
 use crate::clock::Clock;
 use crate::cluster::{CallbackEvent, DataDir, PgState, Role, ServerFacts};
 use crate::config::Settings;
+use crate::ha::{Command, Outcome};
 use crate::postgres::{PgError, PostgresControl};
 use actix::{Actor, Context, Handler, Recipient};
 use std::cell::Cell;
@@ -109,6 +110,11 @@ impl Handler<Execute> for PostgresSupervisor {
     type Result = ();
 
     fn handle(&mut self, message: Execute, _: &mut Self::Context) {
+        if let Command::EnforceFeedback(on) = message.command {
+            self.server.control.enforce_feedback(on);
+            self.apply_soon();
+            return message.reply.do_send(Executed { ticket: message.ticket, outcome: Outcome::Ok });
+        }
         let server = Rc::clone(&self.server);
         actix::spawn(async move {
             let outcome = execute(&server, message.command, message.budget).await;
@@ -146,8 +152,8 @@ impl Handler<LocalReread> for PostgresSupervisor {
 }
 
 impl PostgresSupervisor {
-    /// Brings the files up to date beside the mailbox; one pass at a time.
-    fn apply_soon(&mut self) {
+    /// Brings the files, and a server that runs, up to date once no job is in the way; one such work at a time.
+    fn apply_soon(&self) {
         if self.reloading.get() != Reload::Idle {
             self.reloading.set(Reload::Again);
             return;

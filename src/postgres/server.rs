@@ -6,6 +6,7 @@ use super::config_files::Written;
 use super::connection::Connections;
 use super::controldata::ControlCache;
 use super::known::KnownCache;
+use super::logical_slots::LogicalMemory;
 use crate::clock::Clock;
 use crate::cluster::{NodeStatus, Postmaster};
 use crate::config::Settings;
@@ -50,6 +51,10 @@ pub struct Server {
     pub(super) connections: Connections,
     /// The callback that runs.
     pub(super) callbacks: Callbacks,
+    /// What a standby knows of its logical slots.
+    pub(super) logical: RefCell<LogicalMemory>,
+    /// `hot_standby_feedback` is on whatever the settings say.
+    pub(super) enforce_feedback: Cell<bool>,
 }
 
 impl Server {
@@ -69,6 +74,8 @@ impl Server {
             written: RefCell::default(),
             connections: Connections::default(),
             callbacks: Callbacks::default(),
+            logical: RefCell::default(),
+            enforce_feedback: Cell::default(),
         }
     }
 

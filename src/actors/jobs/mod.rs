@@ -3,6 +3,7 @@
 
 mod bootstrap;
 mod clone;
+mod copy_slots;
 mod crash_recovery;
 mod data_dir;
 mod follow;
@@ -77,6 +78,7 @@ async fn run(context: &JobContext, job: Job) -> Result<JobResult, PgError> {
         Job::Reinitialize { source, upstream, basebackup_only } => {
             reinitialize::run(context, source.as_deref(), upstream, basebackup_only).await
         }
+        Job::CopySlots { upstream, slots } => copy_slots::run(context, &upstream, &slots).await,
         Job::MoveDataAside => data_dir::move_aside(context).await,
         Job::RemoveData => data_dir::remove(context).await,
     }
