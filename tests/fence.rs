@@ -78,10 +78,18 @@ impl Server {
     /// A client that writes and commits without end; returns its backend.
     fn busy(&mut self) -> i32 {
         let before = self.backends();
-        let sql =
-            "CREATE TABLE IF NOT EXISTS t(x int); DO $$ BEGIN LOOP INSERT INTO t VALUES (1); COMMIT; END LOOP; END $$";
+        let sql = "DO $$ BEGIN LOOP INSERT INTO t VALUES (1); COMMIT; END LOOP; END $$";
         let mut psql = as_postgres(&self.bin.join("psql"));
-        psql.arg("-h").arg(self.dir.path()).args(["-U", "postgres", "-d", "postgres", "-c", sql]);
+        psql.arg("-h").arg(self.dir.path()).args([
+            "-U",
+            "postgres",
+            "-d",
+            "postgres",
+            "-c",
+            "CREATE TABLE IF NOT EXISTS t(x int)",
+            "-c",
+            sql,
+        ]);
         self.clients.push(psql.spawn().unwrap());
         let end = Instant::now() + Duration::from_secs(20);
         loop {
