@@ -81,6 +81,8 @@ fn no_arrow_runs_up() {
         } else {
             files.push(root.join(format!("{module}.rs")));
         }
+        // Tests may stand on any floor.
+        files.retain(|file| !file.to_string_lossy().ends_with("_tests.rs"));
         for file in files {
             let text = std::fs::read_to_string(&file).unwrap();
             for used in named(&text) {

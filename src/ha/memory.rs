@@ -166,6 +166,8 @@ pub struct ProcessEnd {
     pub stop: Option<JobId>,
     /// How it ended.
     pub stopped: Option<JobResult>,
+    /// A stop has failed: an immediate one follows, once.
+    pub escalated: bool,
     /// The leader key has been given up.
     pub released: bool,
 }
