@@ -3,7 +3,7 @@
 use super::messages::{Execute, Wake};
 use super::scripted_postgres::{ScriptedPostgres, settings};
 use super::test_stage::{SECOND, Stage, TICKET, ear, follow, ms, paused, stop, upstream};
-use crate::cluster::{DataDir, PgState, Role, StopMode};
+use crate::cluster::{DataDir, PgState, Role, SlotKind, StopMode, WantedSlot};
 use crate::ha::{Command, Job, JobPhase, JobResult, Outcome};
 use crate::postgres::PgError;
 use crate::types::Lsn;
@@ -256,5 +256,83 @@ fn a_restart_keeps_role_and_recovery_settings() {
         let (result, report) = standby.run(Job::Restart { timeout: None }).await;
         assert_eq!((result, report.role), (JobResult::Done, Role::Replica));
         assert!(standby.postgres.standby.get());
+    });
+}
+
+#[test]
+fn an_immediate_stop_takes_the_place_of_whatever_runs() {
+    paused(async {
+        for phase in [JobPhase::PrePromote, JobPhase::Promoting] {
+            let stage = Stage::stopped().await;
+            stage.run(follow(None)).await;
+            let script = if phase == JobPhase::PrePromote { 60 * SECOND } else { Duration::ZERO };
+            *stage.postgres.pre_promote.borrow_mut() = Ok(script);
+            stage.postgres.promote_takes.set(20 * SECOND);
+            stage.start(Job::Promote { wait: 10 * SECOND }).await;
+            sleep(SECOND).await;
+            assert_eq!(stage.observe().await.job.unwrap().phase, phase);
+            let asked = stage.clock.mono();
+            stage.start(stop(StopMode::Immediate, None)).await;
+            sleep(SECOND).await;
+            assert!(!stage.postgres.is_alive(), "{phase:?}");
+            assert!(stage.clock.mono().since(asked) <= 2 * SECOND);
+            let ended = stage.observe().await.ended;
+            let results: Vec<&JobResult> = ended.iter().map(|end| &end.result).collect();
+            assert_eq!(results, [&JobResult::Cancelled, &JobResult::Done]);
+        }
+        // A restart that waits for its clients, and a start that takes long.
+        let stage = Stage::primary().await;
+        stage.postgres.fast_stop_takes.set(None);
+        stage.start(Job::Restart { timeout: None }).await;
+        sleep(SECOND).await;
+        stage.start(stop(StopMode::Immediate, None)).await;
+        sleep(SECOND).await;
+        assert!(!stage.postgres.is_alive());
+        stage.postgres.ready_after.set(3600 * SECOND);
+        stage.start(Job::StartPrimary { timeout: 300 * SECOND }).await;
+        sleep(SECOND).await;
+        stage.start(stop(StopMode::Immediate, None)).await;
+        sleep(SECOND).await;
+        assert!(!stage.postgres.is_alive());
+        assert_eq!(stage.observe().await.state, PgState::Stopped);
+    });
+}
+
+#[test]
+fn a_copy_is_not_made_over_data_that_has_appeared() {
+    paused(async {
+        let stage = Stage::stopped().await;
+        let job = Job::Clone { source: Some(upstream()), upstream: Some(upstream()), basebackup_only: false };
+        let (result, report) = stage.run(job).await;
+        assert!(matches!(result, JobResult::Failed(_)), "{result:?}");
+        assert!(matches!(report.facts.data_dir, DataDir::Present(_)));
+        assert!(!stage.postgres.was_called("remove_data"), "{:?}", stage.postgres.called());
+    });
+}
+
+#[test]
+fn logical_slots_are_written_while_the_standby_is_stopped() {
+    let copy = |lsn: Option<Lsn>| {
+        let kind = SlotKind::Logical { database: "d".to_owned(), plugin: "p".to_owned() };
+        let slots = vec![WantedSlot { kind, ..WantedSlot::physical("l", lsn) }];
+        Job::CopySlots { upstream: upstream(), slots }
+    };
+    paused(async {
+        let standby = Stage::stopped().await;
+        standby.run(follow(None)).await;
+        // Nothing to copy: the server runs on.
+        standby.postgres.calls.borrow_mut().clear();
+        assert_eq!(standby.run(copy(None)).await.0, JobResult::Done);
+        assert!(!standby.postgres.was_called("launch"));
+        let (result, report) = standby.run(copy(Some(Lsn(1)))).await;
+        assert_eq!((result, report.state, report.role), (JobResult::Done, PgState::Running, Role::Replica));
+        let calls = standby.postgres.called();
+        let at = |wanted: &str| calls.iter().position(|c| c.starts_with(wanted)).unwrap_or_else(|| panic!("{calls:?}"));
+        assert!(at("signal_stop") < at("write_slots l") && at("write_slots l") < at("launch"), "{calls:?}");
+        // A primary is not stopped for it.
+        let primary = Stage::primary().await;
+        primary.postgres.calls.borrow_mut().clear();
+        assert!(matches!(primary.run(copy(Some(Lsn(1)))).await.0, JobResult::Failed(_)));
+        assert!(!primary.postgres.called().iter().any(|c| c.starts_with("signal_stop")));
     });
 }

@@ -4,7 +4,7 @@ use super::messages::{AskStatus, Execute, QueryStatus};
 use super::scripted_postgres::ScriptedPostgres;
 use super::test_stage::{SECOND, Stage, TICKET, ear, ms, paused};
 use super::{CallbackRunner, PostgresMonitor, SlotManager};
-use crate::cluster::{CallbackEvent, Role, SlotPlan};
+use crate::cluster::{CallbackEvent, Role, SlotKind, SlotPlan, SlotReport, WantedSlot};
 use crate::ha::{Command, Outcome};
 use actix::Actor;
 use std::time::Duration;
@@ -45,18 +45,52 @@ fn questions_share_a_status_query_and_rest_is_not_kept_waiting() {
 }
 
 #[test]
+fn logical_slots_are_advanced_beside_the_passes() {
+    paused(async {
+        let postgres = ScriptedPostgres::new();
+        let slots = SlotManager::new(postgres.clone()).start();
+        let (reply, mut answers) = ear();
+        let logical = |name: &str| {
+            let kind = SlotKind::Logical { database: "d".to_owned(), plugin: "p".to_owned() };
+            WantedSlot { kind, ..WantedSlot::physical(name, None) }
+        };
+        let sync = |name: &str, primary| {
+            let command = Command::SyncSlots(SlotPlan { slots: vec![logical(name)], primary, ..SlotPlan::default() });
+            slots.do_send(Execute { ticket: TICKET, command, budget: 2 * SECOND, reply: reply.clone() });
+        };
+        // Decoding takes a minute: passes go on, and afterwards only the newest plan is looked at.
+        postgres.advances_take.set(60 * SECOND);
+        for name in ["a", "b", "c"] {
+            sync(name, false);
+            assert!(matches!(answers.recv().await.unwrap().outcome, Outcome::Slots(_)));
+        }
+        sleep(300 * SECOND).await;
+        assert_eq!(postgres.called(), ["sync_slots", "advance_slots a", "sync_slots", "sync_slots", "advance_slots c"]);
+        // A primary moves none.
+        postgres.calls.borrow_mut().clear();
+        sync("a", true);
+        assert!(matches!(answers.recv().await.unwrap().outcome, Outcome::Slots(_)));
+        sleep(SECOND).await;
+        assert_eq!(postgres.called(), ["sync_slots"]);
+    });
+}
+
+#[test]
 fn one_pass_over_the_slots_at_a_time_and_each_within_its_budget() {
     paused(async {
         let postgres = ScriptedPostgres::new();
         let slots = SlotManager::new(postgres.clone()).start();
         let (reply, mut answers) = ear();
-        let plan = |name: &str| SlotPlan { physical: vec![(name.to_owned(), None)], ..SlotPlan::default() };
+        let plan = |name: &str| SlotPlan { slots: vec![WantedSlot::physical(name, None)], ..SlotPlan::default() };
+        let there = |name: &str| {
+            Outcome::Slots(SlotReport { slots: vec![(name.to_owned(), None, false)], ..SlotReport::default() })
+        };
         let sync = |name: &str| {
             let command = Command::SyncSlots(plan(name));
             slots.do_send(Execute { ticket: TICKET, command, budget: 2 * SECOND, reply: reply.clone() });
         };
         sync("b");
-        assert_eq!(answers.recv().await.unwrap().outcome, Outcome::Slots(vec![("b".to_owned(), None, false)]));
+        assert_eq!(answers.recv().await.unwrap().outcome, there("b"));
         postgres.slots_take.set(3 * SECOND);
         sync("b");
         sync("c");
@@ -67,7 +101,7 @@ fn one_pass_over_the_slots_at_a_time_and_each_within_its_budget() {
         assert_eq!(postgres.called().len(), 2);
         postgres.slots_take.set(ms(5));
         sync("d");
-        assert_eq!(answers.recv().await.unwrap().outcome, Outcome::Slots(vec![("d".to_owned(), None, false)]));
+        assert_eq!(answers.recv().await.unwrap().outcome, there("d"));
     });
 }
 

@@ -2,7 +2,7 @@
 
 use crate::cluster::{
     CallbackEvent, ControlData, ControlState, DataDir, History, NodeStatus, PendingRestart, Postmaster, Readiness,
-    Role, ServerFacts, SlotPlan, StopMode, Upstream,
+    Role, ServerFacts, SlotCopy, SlotPlan, SlotReport, StopMode, Upstream, WantedSlot,
 };
 use crate::config::Settings;
 use crate::postgres::{Cancel, LeaderPoint, PgError, PostgresControl, RewindEnd, ShutdownPoint, StartAs};
@@ -35,6 +35,7 @@ pub(super) struct ScriptedPostgres {
     pub status: RefCell<Result<NodeStatus, PgError>>,
     pub status_takes: Cell<Duration>,
     pub slots_take: Cell<Duration>,
+    pub advances_take: Cell<Duration>,
     pub config_changed: Cell<bool>,
     alive: watch::Sender<Option<Postmaster>>,
     ready_at: Cell<tokio::time::Instant>,
@@ -61,6 +62,7 @@ impl ScriptedPostgres {
             status: RefCell::new(Ok(NodeStatus::default())),
             status_takes: Cell::new(Duration::from_millis(5)),
             slots_take: Cell::new(Duration::from_millis(5)),
+            advances_take: Cell::default(),
             config_changed: Cell::new(true),
             alive: watch::channel(None).0,
             ready_at: Cell::new(tokio::time::Instant::now()),
@@ -333,10 +335,33 @@ impl PostgresControl for ScriptedPostgres {
         Ok(History::default())
     }
 
-    async fn sync_slots(&self, plan: &SlotPlan) -> Result<Vec<(String, Option<Lsn>, bool)>, PgError> {
+    async fn sync_slots(&self, plan: &SlotPlan) -> Result<SlotReport, PgError> {
         self.note("sync_slots");
         sleep(self.slots_take.get()).await;
-        Ok(plan.physical.iter().map(|(name, lsn)| (name.clone(), *lsn, false)).collect())
+        let slots = plan.slots.iter().map(|slot| (slot.name.clone(), slot.lsn, false)).collect();
+        Ok(SlotReport { slots, ..SlotReport::default() })
+    }
+
+    async fn advance_slots(&self, plan: &SlotPlan) {
+        let names: Vec<&str> = plan.logical().map(|slot| slot.name.as_str()).collect();
+        self.note(format!("advance_slots {}", names.join(" ")));
+        sleep(self.advances_take.get()).await;
+    }
+
+    async fn read_slots(&self, leader: &Upstream, wanted: &[WantedSlot]) -> Vec<SlotCopy> {
+        self.note(format!("read_slots from {}", leader.name));
+        let there = wanted.iter().filter(|slot| slot.lsn.is_some());
+        there.map(|slot| SlotCopy { name: slot.name.clone(), state: vec![1] }).collect()
+    }
+
+    async fn write_slots(&self, copies: &[SlotCopy]) -> Result<(), PgError> {
+        let names: Vec<&str> = copies.iter().map(|copy| copy.name.as_str()).collect();
+        self.note(format!("write_slots {}", names.join(" ")));
+        Ok(())
+    }
+
+    fn enforce_feedback(&self, on: bool) {
+        self.note(format!("enforce_feedback {on}"));
     }
 
     fn callback(&self, event: CallbackEvent, role: Role) {

@@ -44,7 +44,7 @@ const fn no_effect(key: &'static str) -> Unsupported {
 }
 
 /// The table.
-pub const UNSUPPORTED: [Unsupported; 21] = [
+pub const UNSUPPORTED: [Unsupported; 19] = [
     not_yet("consul", Layer::Local),
     not_yet("etcd", Layer::Local),
     not_yet("exhibitor", Layer::Local),
@@ -60,8 +60,6 @@ pub const UNSUPPORTED: [Unsupported; 21] = [
     not_yet("synchronous_mode_strict", Layer::Dynamic),
     not_yet("maximum_lag_on_syncnode", Layer::Dynamic),
     not_yet("standby_cluster", Layer::Dynamic),
-    not_yet("slots", Layer::Dynamic),
-    not_yet("permanent_slots", Layer::Dynamic),
     no_effect("thread_pool_size"),
     no_effect("thread_stack_size"),
     no_effect("restapi.thread_pool_size"),
@@ -112,14 +110,13 @@ mod tests {
     fn each_key_has_one_line() {
         let local = json!({"etcd": {"host": "a"}, "citus": {"group": 0},
             "thread_pool_size": 6, "watchdog": {"mode": "required"}});
-        let dynamic = json!({"synchronous_mode": "quorum", "slots": {"a": {}}, "maximum_lag_on_syncnode": 5});
+        let dynamic = json!({"synchronous_mode": "quorum", "maximum_lag_on_syncnode": 5});
         let wanted = [
             "etcd is not supported yet as a configuration store",
             "citus is not supported yet",
             "watchdog is not supported yet",
             "synchronous_mode is not supported yet",
             "maximum_lag_on_syncnode is not supported yet",
-            "slots is not supported yet",
             "thread_pool_size has no effect",
         ];
         assert_eq!(of(local, dynamic), wanted);
@@ -130,7 +127,7 @@ mod tests {
         let local = json!({"etcd3": {"host": "a"}, "watchdog": {"mode": false},
             "tags": {"nosync": false, "sync_priority": 0},
             "synchronous_mode": true, "log": {"traceback_level": "ERROR"}});
-        let dynamic = json!({"synchronous_mode": "off", "slots": {}, "standby_cluster": null, "failsafe_mode": false,
+        let dynamic = json!({"synchronous_mode": "off", "standby_cluster": null, "failsafe_mode": false,
             "maximum_lag_on_syncnode": -1, "watchdog": {"mode": "required"}});
         assert_eq!(of(local, dynamic), Vec::<String>::new());
     }

@@ -1,7 +1,8 @@
 //! What a decision may ask for, and what may come of it.
 
 use crate::cluster::{
-    CallbackEvent, Cluster, History, MemberData, PeerStatus, Revision, Role, SlotPlan, Status, StopMode, Upstream,
+    CallbackEvent, Cluster, History, MemberData, PeerStatus, Revision, Role, SlotPlan, SlotReport, Status, StopMode,
+    Upstream, WantedSlot,
 };
 use crate::types::{Lsn, Mono, SystemId, Timeline};
 use serde::{Deserialize, Serialize};
@@ -100,8 +101,11 @@ pub enum Command {
     /// My server's history file of this timeline, its last line completed with the file's modification time and my name.
     /// [`Outcome::History`].
     ReadHistory(Timeline),
-    /// Physical slots that should be here, and may be dropped otherwise. [`Outcome::Slots`].
+    /// Slots that should be here, and may be dropped otherwise. [`Outcome::Slots`].
     SyncSlots(SlotPlan),
+    /// From now on `hot_standby_feedback` is on whatever the settings say, or no more so (PG-28). Outcome at once; files
+    /// are rewritten, and a server that runs reloads them, in the background.
+    EnforceFeedback(bool),
 
     // --- others ---
     /// Run a callback.
@@ -186,6 +190,14 @@ pub enum Job {
         /// pg_basebackup from the leader only.
         basebackup_only: bool,
     },
+    /// Copy the state of these logical slots from the leader, with a restart of this standby in between. Without
+    /// anything to copy the server runs on.
+    CopySlots {
+        /// The leader.
+        upstream: Box<Upstream>,
+        /// Slots as the configuration has them.
+        slots: Vec<WantedSlot>,
+    },
     /// A failed bootstrap: stop, move the data directory aside (`<data_dir>.failed`).
     MoveDataAside,
     /// The user's setting asks for it: remove the data directory.
@@ -207,6 +219,7 @@ pub enum JobKind {
     PostBootstrap,
     Clone,
     Reinitialize,
+    CopySlots,
     MoveDataAside,
     RemoveData,
 }
@@ -221,6 +234,7 @@ impl JobKind {
             | Self::CrashRecovery
             | Self::Clone
             | Self::Reinitialize
+            | Self::CopySlots
             | Self::MoveDataAside
             | Self::RemoveData => true,
             Self::StartPrimary | Self::Stop | Self::Restart | Self::Promote | Self::Bootstrap | Self::PostBootstrap => {
@@ -246,6 +260,7 @@ impl Job {
             Self::PostBootstrap => JobKind::PostBootstrap,
             Self::Clone { .. } => JobKind::Clone,
             Self::Reinitialize { .. } => JobKind::Reinitialize,
+            Self::CopySlots { .. } => JobKind::CopySlots,
             Self::MoveDataAside => JobKind::MoveDataAside,
             Self::RemoveData => JobKind::RemoveData,
         }
@@ -383,8 +398,8 @@ pub enum Outcome {
         /// Its history file, lines of (timeline, switch point), empty on timeline 1.
         history: Vec<(Timeline, Lsn)>,
     },
-    /// Slots now on my server: name, restart_lsn, active.
-    Slots(Vec<(String, Option<Lsn>, bool)>),
+    /// Slots now on my server.
+    Slots(SlotReport),
 }
 
 impl Outcome {

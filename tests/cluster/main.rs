@@ -13,4 +13,5 @@ mod lost_store;
 mod operate;
 mod python;
 mod rejoin;
+mod slots;
 mod switchover;

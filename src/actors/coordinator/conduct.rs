@@ -268,7 +268,7 @@ impl Coordinator {
             // Not at the end of the cycle: the rest of it may take longer than the old lease lasts.
             self.memory.lease_until = Some(until);
             self.fence.lease(until, self.settings.global.ttl);
-            self.publisher.lease(Some(until));
+            self.publisher.lease(self.memory.shown_lease());
         }
         if let Some(cluster) = read {
             self.publisher.cluster(cluster, self.clock.mono(), self.clock.wall());
@@ -292,7 +292,7 @@ impl Coordinator {
     fn finish(&mut self, view: Box<View>, finish: Box<Finish>, ctx: &mut Ctx) {
         cycle_log::sentence(&finish.sentence);
         self.memory = finish.memory.clone();
-        self.publisher.lease(self.memory.lease_until);
+        self.publisher.lease(self.memory.shown_lease());
         self.publisher.scheduled_restart(self.memory.scheduled_restart.clone());
         self.publisher.publish();
         let left = VecDeque::from(finish.commands.clone());

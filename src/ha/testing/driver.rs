@@ -25,6 +25,8 @@ pub(in crate::ha) struct World {
     pub(in crate::ha) checkpoint_end: Option<u64>,
     pub(in crate::ha) history: Option<History>,
     pub(in crate::ha) slots: Vec<(String, Option<Lsn>, bool)>,
+    pub(in crate::ha) slots_to_copy: Vec<String>,
+    pub(in crate::ha) unproven_slots: Vec<String>,
 }
 
 pub(in crate::ha) fn world() -> World {
@@ -90,7 +92,11 @@ impl World {
             Command::ReadHistory(_) => {
                 self.history.clone().map_or_else(|| Outcome::Failed("no".to_owned()), Outcome::History)
             }
-            Command::SyncSlots(_) => Outcome::Slots(self.slots.clone()),
+            Command::SyncSlots(_) => Outcome::Slots(SlotReport {
+                slots: self.slots.clone(),
+                copy: self.slots_to_copy.clone(),
+                unproven: self.unproven_slots.clone(),
+            }),
             _ => Outcome::Ok,
         }
     }

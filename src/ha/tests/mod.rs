@@ -9,5 +9,6 @@ mod properties;
 mod publish;
 mod race;
 mod requests;
+mod slots;
 mod steady;
 mod together;
