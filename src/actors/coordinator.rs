@@ -5,6 +5,7 @@ mod conduct;
 mod cycle;
 mod cycle_log;
 mod handlers;
+mod lease_budget;
 mod may_write;
 mod requests;
 mod routing;
@@ -122,6 +123,10 @@ pub struct Coordinator {
     postmaster: Option<Postmaster>,
     /// What the server itself said in this cycle.
     in_recovery: Option<bool>,
+    /// The server accepts writes, or may do so soon, and must not without a lease.
+    fenced_in: bool,
+    /// The last cycle could not read the store.
+    store_silent: bool,
     fenced: u64,
     requests: Requests,
     stopping: bool,
@@ -166,6 +171,8 @@ impl Coordinator {
             ended: Vec::new(),
             postmaster: None,
             in_recovery: None,
+            fenced_in: false,
+            store_silent: false,
             fenced,
             requests: Requests::default(),
             stopping: false,

@@ -53,6 +53,8 @@ pub struct Memory {
     pub start_not_before: Option<Mono>,
     /// The pre_promote script failed: the key must be given up.
     pub pre_promote_failed: bool,
+    /// Until then the race waits for others to come back to the store: set once, when this process first read the store.
+    pub members_awaited: Option<Mono>,
     /// No part in the race until then, after a failed pre_promote script.
     pub no_race_until: Option<Mono>,
     /// The bootstrap failed: the data directory is being moved aside.

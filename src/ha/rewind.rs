@@ -16,6 +16,9 @@ pub enum RewindState {
     Check,
     /// Diverged.
     Need,
+    /// Diverged on a timeline of the same number as the leader's. pg_rewind compares the numbers and finds nothing to do:
+    /// only a new copy helps.
+    Twin,
     /// Not diverged.
     NotNeed,
     /// pg_rewind did its work.
@@ -35,7 +38,7 @@ impl RewindState {
     /// Asked or answered with yes.
     #[must_use]
     pub fn is_needed(self) -> bool {
-        matches!(self, Self::Check | Self::Need)
+        matches!(self, Self::Check | Self::Need | Self::Twin)
     }
 
     /// pg_rewind has been run.
@@ -112,6 +115,13 @@ pub fn compare(local: LocalPoint, leader: LeaderHistory<'_>) -> Option<Verdict> 
         (false, true) => Verdict::NotNeed,
         (false, false) => Verdict::IfCheckpointEndsAt(*switch_point),
     })
+}
+
+/// Whether two timelines of the same number are different ones: they were begun at different points. A history that is
+/// not there tells nothing.
+#[must_use]
+pub fn are_twins(local: &[(Timeline, Lsn)], leader: &[(Timeline, Lsn)]) -> bool {
+    !local.is_empty() && !leader.is_empty() && local != leader
 }
 
 /// The lines of a leader's history around the local timeline, for the log.

@@ -96,6 +96,10 @@ impl ModelPostgres {
         if mine.system_id != theirs.system_id {
             return RewindEnd::Failed("source and target clusters are from different systems".to_owned());
         }
+        if mine.checkpoint_timeline == theirs.checkpoint_timeline {
+            inner.log(now, format!("{name} not rewound: source and target cluster are on the same timeline"));
+            return RewindEnd::Done;
+        }
         inner.nodes[self.node].server.data = Some(Data {
             replayed: theirs.end.lsn,
             control: ControlState::InArchiveRecovery,

@@ -3,13 +3,14 @@
 use super::cycle::{Asked, Gather, OpenCycle, Phase, Progress, complete_round};
 use super::may_write::{makes_writable, may_write};
 use super::routing::{Route, budget, route, silence};
-use super::{AgentDone, Coordinator, cycle_log};
+use super::{AgentDone, Coordinator, cycle_log, lease_budget};
 use crate::actors::config_store::DataDirSeen;
 use crate::actors::journal::Record;
 use crate::actors::me::me;
 use crate::actors::messages::{Execute, LoadCluster, Observe, QueryStatus, Ticket};
 use crate::cluster::Role;
 use crate::ha::{Command, Finish, MAX_ROUNDS, Outcome, Round, ServerReport, StoreFailure, View};
+use crate::types::Mono;
 use actix::{AsyncContext, Context};
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -48,7 +49,7 @@ impl Coordinator {
         let tickets = [LOAD, OBSERVE, STATUS, CONFIGURE].map(|_| cycle.ticket());
         self.cycle = Some(cycle);
         let [load, observe, status, _] = tickets;
-        let store_budget = self.settings.global.retry_timeout;
+        let store_budget = self.read_budget(now);
         self.deadline(load, store_budget, ctx);
         self.deadline(observe, LOCAL_BUDGET, ctx);
         self.deadline(status, STATUS_BUDGET, ctx);
@@ -60,6 +61,39 @@ impl Coordinator {
         });
         self.partners.observe.do_send(Observe { ticket: observe, reply: reply.clone().recipient() });
         self.partners.status.do_send(QueryStatus { ticket: status, reply: reply.recipient() });
+    }
+
+    /// How long the read of a cycle may take.
+    fn read_budget(&self, now: Mono) -> Duration {
+        let usual = self.settings.global.retry_timeout;
+        // A demotion that leaves the key alone goes on whatever the store says.
+        let unneeded = self.memory.demotion.as_ref().is_some_and(|d| !d.mode.releases());
+        let usual = if unneeded && self.store_silent { usual.min(lease_budget::GLANCE) } else { usual };
+        lease_budget::for_others(usual, self.lease_left(now))
+    }
+
+    /// What is left of the lease of a server that accepts writes, for questions to the store.
+    fn lease_left(&self, now: Mono) -> Option<Duration> {
+        let until = self.memory.lease_until.filter(|_| self.fenced_in)?;
+        lease_budget::left(now, until, &self.settings.global)
+    }
+
+    /// How long a command may take.
+    fn command_budget(&self, command: &Command) -> Duration {
+        let usual = budget(command, &self.settings.global);
+        match (route(command), command) {
+            (Route::Store, Command::RenewLeader) => {
+                lease_budget::for_renewal(usual, self.lease_left(self.clock.mono()))
+            }
+            (Route::Store, _) => lease_budget::for_others(usual, self.lease_left(self.clock.mono())),
+            _ => usual,
+        }
+    }
+
+    /// Tells the fence, and remembers for the budgets, whether the server may write.
+    fn guard(&mut self, may_write: bool) {
+        self.fenced_in = may_write && !self.settings.global.pause;
+        self.fence.server(self.fenced_in, self.postmaster);
     }
 
     /// Sets the deadline of a question.
@@ -105,6 +139,7 @@ impl Coordinator {
             self.give_up("PostgreSQL's supervisor did not report in time", ctx);
             return;
         };
+        self.store_silent = cluster.is_err();
         server.ended.splice(0..0, self.ended.drain(..));
         self.in_recovery = status.as_ref().map(|s| s.in_recovery);
         self.show_server(&server);
@@ -143,7 +178,7 @@ impl Coordinator {
         self.publisher.publish();
         self.postmaster = report.facts.postmaster;
         let may_write = may_write(report, self.in_recovery);
-        self.fence.server(!self.settings.global.pause && may_write, self.postmaster);
+        self.guard(may_write);
         let fired = self.fence.fired();
         if fired != self.fenced {
             self.fenced = fired;
@@ -197,9 +232,9 @@ impl Coordinator {
         if let Command::StartJob(job) = &command
             && makes_writable(job)
         {
-            self.fence.server(!self.settings.global.pause, self.postmaster);
+            self.guard(true);
         }
-        let budget = budget(&command, &self.settings.global);
+        let budget = self.command_budget(&command);
         self.deadline(ticket, budget, ctx);
         let actor = match route(&command) {
             Route::Store => &self.partners.store,

@@ -419,3 +419,6 @@ fn a_new_dynamic_configuration_is_in_force_before_the_rules_are_asked() {
         );
     });
 }
+
+#[path = "lease_tests.rs"]
+mod lease;

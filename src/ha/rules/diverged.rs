@@ -3,9 +3,9 @@
 use crate::cluster::{Member, Role, Upstream};
 use crate::ha::cycle::{Cycle, Maybe, Stop};
 use crate::ha::memory::StartEvent;
-use crate::ha::rewind::{LeaderHistory, LocalPoint, RewindState, Verdict, compare, history_excerpt};
-use crate::ha::{Command, Job, Outcome, Rule, upstream};
-use crate::types::Timeline;
+use crate::ha::rewind::{LeaderHistory, LocalPoint, RewindState, Verdict, are_twins, compare, history_excerpt};
+use crate::ha::{Command, Job, Level, Outcome, Rule, upstream};
+use crate::types::{Lsn, Timeline};
 
 /// Answers an armed question if it can be answered, and repairs a diverged data directory: crash recovery, then
 /// pg_rewind, or a new copy. `None`: nothing to do, or nothing can be done yet.
@@ -14,10 +14,11 @@ pub(super) fn repair(cycle: &mut Cycle<'_>) -> Maybe {
     if cycle.memory.rewind == RewindState::Check {
         check(cycle, &leader, &to_leader)?;
     }
-    if cycle.memory.rewind != RewindState::Need {
+    let twin = cycle.memory.rewind == RewindState::Twin;
+    if cycle.memory.rewind != RewindState::Need && !twin {
         return Ok(None);
     }
-    if cycle.facts.can_rewind {
+    if cycle.facts.can_rewind && !twin {
         return rewind(cycle, &leader, to_leader);
     }
     if cycle.view.global.remove_data_directory_on_diverged_timelines {
@@ -63,10 +64,17 @@ fn conclude(
     cycle: &mut Cycle<'_>,
     local: LocalPoint,
     timeline: Timeline,
-    history: &[(Timeline, crate::types::Lsn)],
+    history: &[(Timeline, Lsn)],
 ) -> Result<(), Stop> {
     if local.timeline < timeline && !history.is_empty() {
         cycle.info(format!("primary: history={}", history_excerpt(local.timeline, history)));
+    }
+    if local.timeline == timeline && timeline.0 > 1 && is_twin(cycle, timeline, history)? {
+        cycle.log(Level::Error, format!(
+            "Timeline {timeline} of the leader was begun at another point than mine: only a new copy of the leader helps"
+        ));
+        cycle.memory.rewind = RewindState::Twin;
+        return Ok(());
     }
     let need = match compare(local, LeaderHistory { timeline, lines: history }) {
         None => return Ok(()),
@@ -79,6 +87,13 @@ fn conclude(
     };
     cycle.memory.rewind = if need { RewindState::Need } else { RewindState::NotNeed };
     Ok(())
+}
+
+/// Who was promoted without having seen another's promotion gives his timeline the same number.
+fn is_twin(cycle: &mut Cycle<'_>, timeline: Timeline, leader: &[(Timeline, Lsn)]) -> Result<bool, Stop> {
+    let Outcome::History(mine) = cycle.ask(Command::ReadHistory(timeline))? else { return Ok(false) };
+    let mine: Vec<(Timeline, Lsn)> = mine.lines.iter().map(|line| (line.timeline, line.lsn)).collect();
+    Ok(are_twins(&mine, leader))
 }
 
 fn rewind(cycle: &mut Cycle<'_>, leader: &Member, to_leader: Upstream) -> Maybe {

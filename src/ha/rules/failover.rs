@@ -71,6 +71,9 @@ pub(super) fn without_leader(cycle: &mut Cycle<'_>, key: &Failover) -> Result<Op
     let action = candidates::action_name(&cycle.cluster);
     if let Some(candidate) = candidates::named(key.candidate.as_deref()) {
         if candidate == me {
+            if !cycle.facts.paused && !race::is_on_cluster_timeline(cycle)? {
+                cycle.warn(format!("{action}: I am behind the cluster's timeline and take over because I was chosen"));
+            }
             return Ok(Some(true));
         }
         let member = cycle.cluster.member(candidate).cloned();
@@ -93,7 +96,8 @@ pub(super) fn without_leader(cycle: &mut Cycle<'_>, key: &Failover) -> Result<Op
     let leader = candidates::named(key.leader.as_deref());
     if leader == Some(me) {
         let unhealthy_candidate = candidates::named(key.candidate.as_deref()).is_some();
-        return Ok(Some(!candidates::exists(cycle, None, unhealthy_candidate)?));
+        let alone = !candidates::exists(cycle, None, unhealthy_candidate)?;
+        return Ok(Some(alone && race::is_on_cluster_timeline(cycle)?));
     }
     let others: Vec<Member> =
         cycle.cluster.members.iter().filter(|m| leader.is_none_or(|l| m.name != l)).cloned().collect();

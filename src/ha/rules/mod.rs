@@ -37,7 +37,7 @@ struct Stage {
 }
 
 /// The order of precedence. `docs/rules.md` is made of this list.
-const STAGES: [Stage; 15] = [
+const STAGES: [Stage; 16] = [
     Stage {
         name: "ended jobs",
         says: "what ended jobs leave behind; requests that need no cluster",
@@ -46,6 +46,11 @@ const STAGES: [Stage; 15] = [
     Stage { name: "process end", says: "SIGTERM or a fatal finding: stop, release, exit", run: stop::rule },
     Stage { name: "store silent", says: "no view: a primary steps down, others wait", run: silent::rule },
     Stage { name: "pause", says: "remember entering and leaving of the maintenance mode", run: pause::bookkeeping },
+    Stage {
+        name: "members",
+        says: "a fresh agent that sees nobody gives the others time to come back",
+        run: race::begin_patience,
+    },
     Stage { name: "demotion", says: "one that is under way: stop, release, wait, follow", run: demote::rule },
     Stage {
         name: "job in progress",

@@ -5,6 +5,7 @@ use crate::cluster::{Cluster, Member};
 use crate::ha::cycle::{Cycle, Lease, Maybe, Step, Stop};
 use crate::ha::{Command, Outcome, Rule};
 use crate::types::Timeline;
+use std::time::Duration;
 
 /// Nobody has the lock.
 pub(super) fn rule(cycle: &mut Cycle<'_>) -> Maybe {
@@ -75,6 +76,10 @@ fn is_healthiest(cycle: &mut Cycle<'_>) -> Result<bool, Stop> {
     if cycle.facts.paused || cycle.facts.nofailover {
         return Ok(false);
     }
+    let chosen = key.as_ref().and_then(|k| candidates::named(k.candidate.as_deref())) == Some(cycle.me());
+    if !chosen && must_await_members(cycle) {
+        return Ok(false);
+    }
     if let Some(key) = &key {
         return Ok(failover::without_leader(cycle, key)?.unwrap_or(false));
     }
@@ -104,6 +109,28 @@ fn primary_may_lead(cycle: &mut Cycle<'_>) -> Result<bool, Stop> {
     Ok(true)
 }
 
+/// Never ends the cycle: an agent that begins with a cluster that has lived before and sees nobody else in it gives the
+/// others one `loop_wait` to publish their keys again. They may all have run out while the store was away, and whom
+/// nobody sees, nobody asks for his position.
+pub(super) fn begin_patience(cycle: &mut Cycle<'_>) -> Maybe {
+    if cycle.memory.members_awaited.is_none() && cycle.view.cluster.is_ok() {
+        let cluster = &cycle.cluster;
+        let lived = cluster.initialize.as_ref().is_some_and(|text| !text.is_empty())
+            || cluster.history.as_ref().is_some_and(|history| !history.lines.is_empty());
+        let alone = cluster.members.iter().all(|m| m.name == cycle.me());
+        let patience = if lived && alone { cycle.view.global.loop_wait } else { Duration::ZERO };
+        cycle.memory.members_awaited = Some(cycle.view.now + patience);
+    }
+    Ok(None)
+}
+
+fn must_await_members(cycle: &mut Cycle<'_>) -> bool {
+    let Some(until) = cycle.memory.members_awaited.filter(|until| cycle.view.now < *until) else { return false };
+    cycle.info("No other member was there when I started, waiting for their keys before the leader race");
+    cycle.wake_at(until);
+    true
+}
+
 /// Members of the last view that had a leader and of the present one; the present one's entries count.
 /// (Members known by fail-safe mode join here.)
 fn known_members(last_led: Option<&Cluster>, now: &Cluster) -> Vec<Member> {
@@ -125,7 +152,7 @@ pub(super) fn outranks_all(
         cycle.info("My wal position exceeds maximum replication lag");
         return Ok(false);
     }
-    if cycle.view.global.check_timeline && !is_on_cluster_timeline(cycle)? {
+    if !is_on_cluster_timeline(cycle)? {
         return Ok(false);
     }
     let me = cycle.me();
@@ -142,6 +169,11 @@ pub(super) fn outranks_all(
         if peer.in_recovery == Some(false) {
             cycle.warn(format!("Primary ({name}) is still alive"));
             return Ok(false);
+        }
+        if peer.timeline.is_some_and(|t| t.0 > 0 && t < cycle.facts.cluster_timeline) {
+            // He may not lead either, however far he went on a timeline that the cluster has left.
+            cycle.info(format!("Ignoring {name}: its timeline is behind the last known cluster timeline"));
+            continue;
         }
         if peer.position > position {
             cycle.info(format!("Wal position of {name} is ahead of my wal position"));
@@ -165,8 +197,14 @@ pub(super) fn outranks_all(
     Ok(true)
 }
 
-fn is_on_cluster_timeline(cycle: &mut Cycle<'_>) -> Result<bool, Stop> {
+/// Whether my timeline is not behind `history` (invariant 7). Who does not know his timeline may lead, unless
+/// `check_timeline` is on.
+pub(super) fn is_on_cluster_timeline(cycle: &mut Cycle<'_>) -> Result<bool, Stop> {
     let cluster = cycle.facts.cluster_timeline;
+    let strict = cycle.view.global.check_timeline;
+    if cluster.0 <= 1 && !strict {
+        return Ok(true);
+    }
     let mut mine = cycle.memory.last_timeline.filter(|t| *t == cluster && t.0 > 0);
     if mine.is_none()
         && let Outcome::Timeline(timeline) = cycle.ask(Command::QueryOwnTimeline)?
@@ -178,7 +216,7 @@ fn is_on_cluster_timeline(cycle: &mut Cycle<'_>) -> Result<bool, Stop> {
     match mine {
         None => {
             cycle.info("Can not figure out my timeline");
-            Ok(false)
+            Ok(!strict)
         }
         Some(mine) if mine < cluster => {
             cycle.info(format!("My timeline {mine} is behind last known cluster timeline {cluster}"));

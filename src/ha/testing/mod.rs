@@ -57,7 +57,7 @@ pub(in crate::ha) fn view() -> View {
         watchdog: WatchdogReport::default(),
         requests: Vec::new(),
         stopping: false,
-        memory: Memory { joined: true, ..Memory::default() },
+        memory: Memory { joined: true, members_awaited: Some(Mono(secs(99_000))), ..Memory::default() },
         done: Vec::new(),
     };
     view.replica(1000).member("a", 1000)

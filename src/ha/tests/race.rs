@@ -63,11 +63,27 @@ fn lag_and_timeline_decide() {
     assert!(stands_back(lag(1101, 100), world()).logged("My wal position exceeds maximum replication lag"));
     wins(lag(0, 0), world());
     let timeline = |check| cluster().history(&[(1, 10)]).change(|v| v.global.check_timeline = check);
+    // who does not know his timeline is disqualified by the setting only, who knows that it is old in any case
     wins(timeline(false), world());
     stands_back(timeline(true), world());
-    let own = |t| world().change(|w| w.own_timeline = Some(t));
-    stands_back(timeline(true), own(1));
-    wins(timeline(true), own(2));
+    for check in [false, true] {
+        let own = |t| world().change(|w| w.own_timeline = Some(t));
+        assert!(stands_back(timeline(check), own(1)).logged("My timeline 1 is behind last known cluster timeline 2"));
+        wins(timeline(check), own(2));
+        let key = |leader, candidate| timeline(check).failover(leader, candidate);
+        stands_back(key(Some("b"), None), own(1));
+        wins(key(Some("b"), None), own(2));
+        stands_back(key(Some("a"), None), own(1));
+        wins(key(Some("a"), None), own(2));
+        assert!(wins(key(Some("b"), Some("a")), own(1)).logged("take over because I was chosen"));
+        assert!(!wins(key(Some("b"), Some("a")), own(2)).logged("take over because I was chosen"));
+        // whoever is behind is not in the way of whoever is not, as long as he is no primary
+        let far = peer("b", 9000);
+        assert!(wins(timeline(check), own(2).peer(far.clone())).logged("Ignoring b: its timeline is behind"));
+        stands_back(timeline(check), own(2).peer(PeerStatus { timeline: Some(Timeline(2)), ..far.clone() }));
+        stands_back(timeline(check), own(2).peer(PeerStatus { timeline: None, ..far.clone() }));
+        stands_back(timeline(check), own(2).peer(PeerStatus { in_recovery: Some(false), ..far }));
+    }
     let cached = timeline(true).change(|v| v.memory.last_timeline = Some(Timeline(2)));
     let course = run(&cached, &world());
     assert_eq!(
@@ -215,4 +231,33 @@ fn winning_resets_the_clocks_of_kept_slots() {
     let view = cluster().cluster_with(|c| c.status.retain_slots = Some(vec!["gone".to_owned()]));
     let course = wins(view.clone(), world());
     assert_eq!(course.finish.memory.retain_slots.get("gone"), Some(&view.now));
+}
+
+#[test]
+fn a_fresh_agent_that_sees_nobody_waits_once_for_the_others() {
+    let fresh = |view: View| view.change(|v| v.memory.members_awaited = None);
+    let course = stands_back(fresh(view()), world());
+    assert!(course.logged("waiting for their keys before the leader race"));
+    let until = course.finish.memory.members_awaited;
+    assert_eq!((until, course.finish.wake_in), (Some(view().now + secs(10)), Some(secs(10))));
+    let later = |seconds| {
+        view().change(|v| {
+            v.now = v.now + secs(seconds);
+            v.memory.members_awaited = until;
+        })
+    };
+    assert_eq!(stands_back(later(9), world()).finish.wake_in, Some(secs(1)));
+    wins(later(10), world());
+    // the others are back, and are asked when the time has come
+    stands_back(later(9).member("b", 2000), world().peer(peer("b", 2000)));
+    stands_back(later(10).member("b", 2000), world().peer(peer("b", 2000)));
+    // nothing to wait for: somebody is there, or nobody ever was
+    wins(fresh(cluster()), world());
+    wins(fresh(view()).cluster_with(|c| c.initialize = None), world());
+    let lived = fresh(view()).cluster_with(|c| c.initialize = None).history(&[(1, 10)]);
+    stands_back(lived, world());
+    // a chosen one and a running primary do not wait, nor does the silence of the store count
+    wins(fresh(view()).failover(None, Some("a")), world());
+    says(fresh(view()).primary(), world(), "acquired session lock as a leader");
+    assert_eq!(run(&fresh(view()).silent(), &world()).finish.memory.members_awaited, None);
 }

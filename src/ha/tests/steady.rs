@@ -330,3 +330,37 @@ fn divergence_is_looked_at_when_the_leader_is_on_a_newer_timeline() {
     // not in pause
     says(rewinding().paused(), diverged(), &format!("PAUSE: {REPLICA}"));
 }
+
+#[test]
+fn timelines_of_the_same_number_that_began_elsewhere_are_twins() {
+    let twin = |switch_point: u64| {
+        world().change(|w| {
+            w.own_timeline = Some(2);
+            let history = vec![(Timeline(1), Lsn(500))];
+            w.leader_point =
+                Some(Outcome::LeaderPoint { read_write: true, timeline: Timeline(2), lsn: Lsn(3000), history });
+            let own = view().history(&[(1, switch_point)]).cluster.ok().and_then(|c| c.history.clone());
+            w.history = own;
+        })
+    };
+    let armed = || {
+        view().leader("b").member_with("b", |m| m.data.role = Some(Role::Primary)).change(|v| {
+            v.global.use_pg_rewind = true;
+            v.memory.rewind = RewindState::Check;
+        })
+    };
+    let course = says(armed(), twin(500), REPLICA);
+    assert_eq!(course.finish.memory.rewind, RewindState::NotNeed);
+    assert!(course.asked.contains(&crate::ha::Command::ReadHistory(Timeline(2))));
+    // pg_rewind finds nothing to do between timelines of one number, so it is not asked to
+    let course = says(armed(), twin(400), REPLICA);
+    assert_eq!(course.finish.memory.rewind, RewindState::Twin);
+    assert!(course.logged("Timeline 2 of the leader was begun at another point than mine"));
+    let allowed = armed().change(|v| v.global.remove_data_directory_on_diverged_timelines = true);
+    does(allowed, twin(400), "reinitializing due to diverged timelines", Some(JobKind::Reinitialize));
+    // a history that is missing tells nothing, and without a question nobody asks
+    let unknown = says(armed(), twin(400).change(|w| w.history = None), REPLICA);
+    assert_eq!(unknown.finish.memory.rewind, RewindState::NotNeed);
+    let unarmed = says(armed().change(|v| v.memory.rewind = RewindState::NotNeed), twin(400), REPLICA);
+    assert!(!unarmed.asked.iter().any(|c| matches!(c, crate::ha::Command::ReadHistory(_))));
+}
