@@ -184,6 +184,7 @@ fn blueprint(mut config: Config, log: &Logging) -> anyhow::Result<Blueprint> {
         tracing::error!(target: "patroni.config", "Exception when loading file: {error}");
     }
     let settings = config.settings();
+    patroni::api::own_metrics::install(&settings.scope, &settings.name)?;
     let store_clock = clock.clone();
     let journal = match std::env::var_os(DIRECTORY_VARIABLE).map(PathBuf::from) {
         Some(directory) => Journal::in_directory(&directory)

@@ -260,6 +260,57 @@ fn a_restart_keeps_role_and_recovery_settings() {
 }
 
 #[test]
+fn an_immediate_stop_takes_the_place_of_whatever_runs() {
+    paused(async {
+        for phase in [JobPhase::PrePromote, JobPhase::Promoting] {
+            let stage = Stage::stopped().await;
+            stage.run(follow(None)).await;
+            let script = if phase == JobPhase::PrePromote { 60 * SECOND } else { Duration::ZERO };
+            *stage.postgres.pre_promote.borrow_mut() = Ok(script);
+            stage.postgres.promote_takes.set(20 * SECOND);
+            stage.start(Job::Promote { wait: 10 * SECOND }).await;
+            sleep(SECOND).await;
+            assert_eq!(stage.observe().await.job.unwrap().phase, phase);
+            let asked = stage.clock.mono();
+            stage.start(stop(StopMode::Immediate, None)).await;
+            sleep(SECOND).await;
+            assert!(!stage.postgres.is_alive(), "{phase:?}");
+            assert!(stage.clock.mono().since(asked) <= 2 * SECOND);
+            let ended = stage.observe().await.ended;
+            let results: Vec<&JobResult> = ended.iter().map(|end| &end.result).collect();
+            assert_eq!(results, [&JobResult::Cancelled, &JobResult::Done]);
+        }
+        // A restart that waits for its clients, and a start that takes long.
+        let stage = Stage::primary().await;
+        stage.postgres.fast_stop_takes.set(None);
+        stage.start(Job::Restart { timeout: None }).await;
+        sleep(SECOND).await;
+        stage.start(stop(StopMode::Immediate, None)).await;
+        sleep(SECOND).await;
+        assert!(!stage.postgres.is_alive());
+        stage.postgres.ready_after.set(3600 * SECOND);
+        stage.start(Job::StartPrimary { timeout: 300 * SECOND }).await;
+        sleep(SECOND).await;
+        stage.start(stop(StopMode::Immediate, None)).await;
+        sleep(SECOND).await;
+        assert!(!stage.postgres.is_alive());
+        assert_eq!(stage.observe().await.state, PgState::Stopped);
+    });
+}
+
+#[test]
+fn a_copy_is_not_made_over_data_that_has_appeared() {
+    paused(async {
+        let stage = Stage::stopped().await;
+        let job = Job::Clone { source: Some(upstream()), upstream: Some(upstream()), basebackup_only: false };
+        let (result, report) = stage.run(job).await;
+        assert!(matches!(result, JobResult::Failed(_)), "{result:?}");
+        assert!(matches!(report.facts.data_dir, DataDir::Present(_)));
+        assert!(!stage.postgres.was_called("remove_data"), "{:?}", stage.postgres.called());
+    });
+}
+
+#[test]
 fn logical_slots_are_written_while_the_standby_is_stopped() {
     let copy = |lsn: Option<Lsn>| {
         let kind = SlotKind::Logical { database: "d".to_owned(), plugin: "p".to_owned() };

@@ -154,6 +154,12 @@ pub struct StatusSeen {
     pub answered: bool,
 }
 
+/// The local files were read again, whether or not they have changed (to the supervisor): files that they only name, as
+/// certificates, may have.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub struct LocalReread;
+
 /// Settings that are in force from now on (to every actor that reads some).
 #[derive(Clone, Debug, Message)]
 #[rtype(result = "()")]

@@ -33,8 +33,6 @@ mod scripted_postgres;
 #[cfg(test)]
 mod supervisor_tests;
 #[cfg(test)]
-mod test_settings;
-#[cfg(test)]
 mod test_stage;
 
 pub use callback_runner::CallbackRunner;

@@ -1,10 +1,9 @@
 //! The supervisor on a paused clock, against a scripted PostgreSQL.
 
-use super::messages::SettingsChanged;
-use super::messages::Wake;
+use super::messages::{LocalReread, Observe, Observed, SettingsChanged, Wake};
 use super::scripted_postgres::{ScriptedPostgres, settings};
-use super::test_stage::{SECOND, Stage, paused, upstream};
-use crate::cluster::{NodeStatus, PgState, Role};
+use super::test_stage::{SECOND, Stage, TICKET, ear, paused, upstream};
+use crate::cluster::{DataDir, NodeStatus, PgState, Role};
 use crate::ha::{Command, Job, JobKind, Outcome};
 use std::time::Duration;
 use tokio::time::sleep;
@@ -146,5 +145,36 @@ fn a_server_that_rejects_connections_again_is_starting() {
         sleep(31 * SECOND).await;
         assert_eq!(stage.observe().await.state, PgState::Running);
         assert_eq!(stage.observe().await.job.map(|j| j.job.kind()), None::<JobKind>);
+    });
+}
+
+#[test]
+fn before_the_first_look_has_ended_nothing_is_reported() {
+    paused(async {
+        let postgres = ScriptedPostgres::new();
+        postgres.ready_after.set(Duration::ZERO);
+        postgres.run();
+        postgres.look_hangs.set(true);
+        let stage = Stage::with(postgres, settings(|_| ()));
+        let (reply, mut answers) = ear::<Observed>();
+        stage.supervisor.do_send(Observe { ticket: TICKET, reply });
+        assert!(answers.recv().await.is_none(), "a data directory that nobody has seen was reported");
+        stage.postgres.look_hangs.set(false);
+        sleep(10 * SECOND).await;
+        let report = stage.observe().await;
+        assert!(matches!(report.facts.data_dir, DataDir::Present(_)) && report.facts.postmaster.is_some());
+    });
+}
+
+#[test]
+fn files_that_were_read_again_reload_the_server_although_none_of_ours_changed() {
+    paused(async {
+        let stage = Stage::primary().await;
+        stage.postgres.config_changed.set(false);
+        stage.postgres.calls.borrow_mut().clear();
+        stage.supervisor.do_send(LocalReread);
+        sleep(2 * SECOND).await;
+        assert!(stage.postgres.was_called("rewrite_config") && stage.postgres.was_called("reload"));
+        assert!(stage.postgres.was_called("callback OnReload primary"));
     });
 }

@@ -8,7 +8,7 @@ pub mod facts;
 pub mod health;
 mod listen;
 pub mod metrics;
-mod pg_version;
+pub mod own_metrics;
 mod reply;
 mod routes;
 pub mod server;
@@ -17,7 +17,6 @@ pub mod status;
 mod tls;
 
 pub use facts::Facts;
-pub use pg_version::check_version;
 pub use reply::Reply;
 pub use server::ServerHandle;
 pub use snapshot::Snapshot;

@@ -73,6 +73,15 @@ pub struct Memory {
     pub process_end: Option<ProcessEnd>,
 }
 
+impl Memory {
+    /// The lease as others are told of it (REST API, proxies): none from the moment a demotion is under way. The lease on
+    /// record ends later, since the fence must not act before its time.
+    #[must_use]
+    pub fn shown_lease(&self) -> Option<Mono> {
+        self.lease_until.filter(|_| self.demotion.is_none())
+    }
+}
+
 /// A restart for later (HA-35).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ScheduledRestart {
@@ -157,6 +166,8 @@ pub struct ProcessEnd {
     pub stop: Option<JobId>,
     /// How it ended.
     pub stopped: Option<JobResult>,
+    /// A stop has failed: an immediate one follows, once.
+    pub escalated: bool,
     /// The leader key has been given up.
     pub released: bool,
 }

@@ -16,7 +16,6 @@ pub mod rule;
 mod rules;
 pub mod sentence;
 mod slot_plan;
-pub mod tags;
 pub mod upstream;
 pub mod view;
 

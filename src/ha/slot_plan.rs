@@ -1,9 +1,9 @@
 //! Which slots a node should have: of members, of members that are away, permanent ones (ha-rules 16).
 
+use super::View;
 use super::facts::Facts;
 use super::permanent_slots::{fits_cluster, is_valid_name, kind};
-use super::upstream::slot_name;
-use super::{View, tags};
+use crate::cluster::slot_name;
 use crate::cluster::{Cluster, Member, MemberTags, Role, SlotKind, WantedSlot};
 use crate::config::python::{repr, text};
 use crate::types::Lsn;
@@ -62,14 +62,14 @@ pub fn retention(view: &View, facts: &Facts) -> bool {
 
 fn add_members(node: Node<'_>, wanted: &mut Wanted) {
     let retention = retention(node.view, node.facts);
-    let nofailover = tags::nofailover(node.tags);
+    let nofailover = node.tags.nofailover();
     let mut owners: BTreeMap<String, Vec<&str>> = BTreeMap::from([(slot_name(node.name), vec![node.name])]);
     for member in &node.cluster.members {
-        if member.name == node.name || tags::nostream(&member.data.tags) {
+        if member.name == node.name || member.data.tags.nostream() {
             continue;
         }
         let active = expected_active(node, member);
-        let mine = tags::replicatefrom(&member.data.tags) == Some(node.name);
+        let mine = member.data.tags.replicatefrom() == Some(node.name);
         if !(if retention { !nofailover || mine } else { active }) {
             continue;
         }
@@ -98,7 +98,7 @@ fn leads(role: Role) -> bool {
 /// Whether this member streams from the node: from a leader those without another living source, elsewhere its own
 /// children.
 fn expected_active(node: Node<'_>, member: &Member) -> bool {
-    let source = tags::replicatefrom(&member.data.tags);
+    let source = member.data.tags.replicatefrom();
     if leads(node.role) {
         source.is_none_or(|s| s == node.name || node.cluster.member(s).is_none())
     } else {
@@ -108,7 +108,7 @@ fn expected_active(node: Node<'_>, member: &Member) -> bool {
 
 /// Where an inactive slot should be: what the leader publishes, for a cascading member not less than its own position.
 fn member_position(node: Node<'_>, member: &Member, slot: &str) -> Option<Lsn> {
-    let cascades = tags::replicatefrom(&member.data.tags).is_some() || leader_is_old(node.cluster);
+    let cascades = member.data.tags.replicatefrom().is_some() || leader_is_old(node.cluster);
     let own = member.data.xlog_location.filter(|_| cascades);
     published(node.cluster, slot).max(own).filter(|lsn| lsn.0 > 0)
 }
@@ -124,7 +124,7 @@ fn leader_is_old(cluster: &Cluster) -> bool {
 }
 
 fn add_retained(node: Node<'_>, wanted: &mut Wanted) {
-    if tags::nofailover(node.tags) {
+    if node.tags.nofailover() {
         return;
     }
     let own = slot_name(node.name);
@@ -140,7 +140,7 @@ fn add_retained(node: Node<'_>, wanted: &mut Wanted) {
 fn permanent<'a>(node: Node<'a>) -> impl Iterator<Item = (&'a String, &'a Value, Option<SlotKind>)> {
     let global = &node.view.global;
     let standby_cluster = global.standby_cluster.is_some();
-    let none = !global.use_slots || tags::nofailover(node.tags);
+    let none = !global.use_slots || node.tags.nofailover();
     // Without a way to the primary there is no feedback to it, and logical slots would not be safe.
     let physical_only = standby_cluster || slot_on_primary(node.cluster, node.name, node.tags).is_none();
     let holder = if physical_only { Role::StandbyLeader } else { Role::Primary };
@@ -196,7 +196,7 @@ fn permanent_physical(node: Node<'_>, name: &str) -> WantedSlot {
         .cluster
         .members
         .iter()
-        .find(|m| slot_name(m.name.as_str()) == name && tags::replicatefrom(&m.data.tags).is_some());
+        .find(|m| slot_name(m.name.as_str()) == name && m.data.tags.replicatefrom().is_some());
     let active = leads(node.role) && cascading.is_none();
     let own = cascading.and_then(|m| m.data.xlog_location).filter(|lsn| lsn.0 > 0);
     let lsn = if active { None } else { published(node.cluster, name).max(own) };
@@ -231,10 +231,10 @@ pub fn slot_on_primary(cluster: &Cluster, name: &str, member_tags: &MemberTags) 
     let (mut name, mut member_tags) = (name, member_tags);
     let mut seen = vec![name];
     loop {
-        if tags::nostream(member_tags) {
+        if member_tags.nostream() {
             return None;
         }
-        let source = tags::replicatefrom(member_tags).filter(|source| *source != name);
+        let source = member_tags.replicatefrom().filter(|source| *source != name);
         let Some(source) = source.and_then(|source| cluster.member(source)) else { return Some(slot_name(name)) };
         if seen.contains(&source.name.as_str()) {
             return None;
@@ -266,6 +266,6 @@ fn carries_logical(node: Node<'_>, depth: usize) -> bool {
         .cluster
         .members
         .iter()
-        .filter(|m| tags::replicatefrom(&m.data.tags) == Some(node.name) && leader.is_none_or(|l| m.name != l));
+        .filter(|m| m.data.tags.replicatefrom() == Some(node.name) && leader.is_none_or(|l| m.name != l));
     children.into_iter().any(|m| carries_logical(Node { name: m.name.as_str(), tags: &m.data.tags, ..node }, depth - 1))
 }

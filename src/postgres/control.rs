@@ -38,6 +38,10 @@ impl PostgresControl for Server {
         result
     }
 
+    fn told_version(&self) -> Option<PgVersion> {
+        Self::told_version(self)
+    }
+
     async fn readiness(&self) -> Readiness {
         readiness::readiness(self).await
     }

@@ -55,7 +55,7 @@ use crate::cluster::{
     SlotReport, StopMode, Upstream, WantedSlot,
 };
 use crate::config::Settings;
-use crate::types::{Lsn, Timeline};
+use crate::types::{Lsn, PgVersion, Timeline};
 use async_trait::async_trait;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -152,6 +152,11 @@ pub trait PostgresControl {
 
     /// The status query (3 s to connect, 2 s for the statement, one more try).
     async fn status(&self) -> Result<NodeStatus, PgError>;
+
+    /// `server_version` of the running server, as the last connection to it told; `None`: there was none yet.
+    fn told_version(&self) -> Option<PgVersion> {
+        None
+    }
 
     /// As pg_isready.
     async fn readiness(&self) -> Readiness;

@@ -38,6 +38,7 @@ pub struct Server {
     status: RefCell<Option<NodeStatus>>,
     custom_bootstrap: Cell<CustomBootstrap>,
     program_version: RefCell<Option<(PathBuf, PgVersion)>>,
+    told_version: Cell<Option<PgVersion>>,
     /// The postmaster that was launched or seen last.
     pub(super) postmaster: Cell<Option<Postmaster>>,
     /// Parameters that the installed server knows.
@@ -66,6 +67,7 @@ impl Server {
             status: RefCell::default(),
             custom_bootstrap: Cell::default(),
             program_version: RefCell::default(),
+            told_version: Cell::default(),
             postmaster: Cell::default(),
             known: KnownCache::default(),
             control: ControlCache::default(),
@@ -209,6 +211,17 @@ impl Server {
     /// Remembers the answer to the status query (`None`: no answer).
     pub fn remember_status(&self, status: Option<NodeStatus>) {
         self.status.replace(status);
+    }
+
+    /// `server_version` as the server itself told it last.
+    #[must_use]
+    pub fn told_version(&self) -> Option<PgVersion> {
+        self.told_version.get()
+    }
+
+    /// A connection told the server's version.
+    pub fn remember_version(&self, version: PgVersion) {
+        self.told_version.set(Some(version));
     }
 
     /// How far a custom bootstrap is.

@@ -3,10 +3,12 @@
 mod lsn;
 mod time;
 mod version;
+mod version_text;
 
 pub use lsn::{Lsn, LsnParseError, Timeline};
 pub use time::{Mono, Wall};
 pub use version::PgVersion;
+pub use version_text::check_version;
 
 /// The system identifier of a PostgreSQL cluster (`initialize` in the store): decimal digits, at least ten of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod node;
+#[path = "../common/settings.rs"]
+mod test_settings;
 
 use node::{Node, as_postgres, bin_dir};
 use patroni::cluster::{Readiness, SlotPlan, StopMode, WantedSlot};

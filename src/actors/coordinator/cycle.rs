@@ -22,7 +22,7 @@ pub(super) struct OpenCycle {
 #[derive(Debug)]
 pub(super) enum Phase {
     /// The view is being put together.
-    Gather(Gather),
+    Gather(Box<Gather>),
     /// Commands of a round are being carried out.
     Round { view: Box<View>, asked: Vec<Asked> },
     /// The decision is made; its commands are carried out one after the other.
@@ -69,7 +69,7 @@ pub(super) enum Progress {
 
 impl OpenCycle {
     pub(super) fn new(number: u64) -> Self {
-        Self { number, printed: 0, rounds: Vec::new(), next_index: 0, phase: Phase::Gather(Gather::default()) }
+        Self { number, printed: 0, rounds: Vec::new(), next_index: 0, phase: Phase::Gather(Box::default()) }
     }
 
     /// A ticket that this cycle has not used.

@@ -45,7 +45,12 @@ pub(super) fn start(server: &Rc<Server>, job: Job) -> Option<JobId> {
     let server = Rc::clone(server);
     actix::spawn(async move {
         let context = JobContext { server: Rc::clone(&server), cancel };
-        let result = match run(&context, job).await {
+        let end = tokio::select! {
+            biased;
+            () = server.job_abandoned.notified() => Err(PgError::Cancelled),
+            end = run(&context, job) => end,
+        };
+        let result = match end {
             Ok(result) => result,
             Err(PgError::Cancelled) => JobResult::Cancelled,
             Err(error) => JobResult::Failed(error.to_string()),

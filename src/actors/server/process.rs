@@ -25,6 +25,8 @@ impl Server {
             inner.changes += 1;
             inner.answered = false;
         }
+        // The fence has to know whom to stop before anything else can go wrong.
+        self.moved();
         let server = Rc::clone(self);
         actix::spawn(async move {
             server.control.exited(postmaster).await;
@@ -96,6 +98,7 @@ impl Server {
                 inner.report.version = Some(version);
             }
             inner.report.facts = facts;
+            inner.looked_at = true;
         }
         if let Some(postmaster) = found
             && self.postmaster() != Some(postmaster)

@@ -1,7 +1,7 @@
 //! What can be read of cluster and agent: /cluster, /history, /metrics, /failsafe.
 
 use super::{Call, Refusal};
-use crate::api::{Facts, Reply, metrics};
+use crate::api::{Facts, Reply, metrics, own_metrics};
 use crate::cluster::{Cluster, ClusterView, HistoryLine};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -23,7 +23,7 @@ pub async fn history(call: &Call<'_>) -> Result<Reply, Refusal> {
 
 /// GET /metrics.
 pub fn metrics(facts: &Facts) -> Reply {
-    Reply { content_type: Some("text/plain"), ..Reply::text(200, metrics::render(facts)) }
+    Reply { content_type: Some("text/plain"), ..Reply::text(200, metrics::render(facts) + &own_metrics::render()) }
 }
 
 /// GET /failsafe: the members that would be asked, while fail-safe mode is on.

@@ -1,14 +1,15 @@
 //! POST and DELETE /restart (API-23 to API-25).
 
 use super::{Call, NOTE_PATIENCE, Refusal, info, reply_of};
+use crate::api::Reply;
 use crate::api::access::MembersCount;
 use crate::api::call::Body;
-use crate::api::{Reply, check_version};
 use crate::cluster::{Modes, Role, ScheduleTime};
 use crate::config::loose;
 use crate::ha::request::RestartFilter;
 use crate::ha::{AnswerKind, Request};
 use crate::types::Wall;
+use crate::types::check_version;
 use actix_web::web::Payload;
 use serde_json::{Map, Value, json};
 use std::time::Duration;

@@ -1,12 +1,12 @@
 //! `patronictl restart` (CTL-10).
 
 use super::report;
-use crate::api::check_version;
 use crate::cluster::{Member, Modes, ScheduleTime};
 use crate::ctl::CtlError;
 use crate::ctl::args::Restart;
 use crate::ctl::context::{Context, LONG, QUICK};
 use crate::ctl::select::{self, Selection};
+use crate::types::check_version;
 use hyper::Method;
 use serde_json::{Map, Value, json};
 

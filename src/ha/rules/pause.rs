@@ -12,6 +12,7 @@ pub(super) fn bookkeeping(cycle: &mut Cycle<'_>) -> Maybe {
         // People may have done anything meanwhile: divergence and checkpoint are looked at anew.
         cycle.memory.rewind = RewindState::Initial;
         cycle.memory.switched_over_in_pause = false;
+        cycle.memory.remove_data = false;
     }
     cycle.memory.was_paused = cycle.facts.paused;
     Ok(None)

@@ -3,7 +3,7 @@
 use super::{candidates, failover, leader, replica};
 use crate::cluster::{Cluster, Member};
 use crate::ha::cycle::{Cycle, Lease, Maybe, Step, Stop};
-use crate::ha::{Command, Outcome, Rule, tags};
+use crate::ha::{Command, Outcome, Rule};
 use crate::types::Timeline;
 
 /// Nobody has the lock.
@@ -130,10 +130,10 @@ pub(super) fn outranks_all(
     }
     let me = cycle.me();
     let asked = |m: &&Member| {
-        m.name != me && candidates::named(m.data.api_url.as_deref()).is_some() && !tags::nofailover(&m.data.tags)
+        m.name != me && candidates::named(m.data.api_url.as_deref()).is_some() && !m.data.tags.nofailover()
     };
     let peers: Vec<Member> = members.iter().filter(asked).cloned().collect();
-    let mine = tags::failover_priority(&cycle.view.me.tags);
+    let mine = cycle.view.me.tags.failover_priority();
     for peer in candidates::poll(cycle, &peers)? {
         if candidates::limitation(&peer).is_some() {
             continue;
@@ -147,7 +147,7 @@ pub(super) fn outranks_all(
             cycle.info(format!("Wal position of {name} is ahead of my wal position"));
             return Ok(false);
         }
-        let theirs = tags::failover_priority(&peer.tags);
+        let theirs = peer.tags.failover_priority();
         if peer.position.0 == 0 || peer.position != position || theirs <= mine {
             continue;
         }

@@ -9,7 +9,7 @@ use crate::ha::{Job, Rule, upstream};
 
 /// The first cycle after an attempt to start: what came of it.
 pub(super) fn look_back(cycle: &mut Cycle<'_>) -> Maybe {
-    if cycle.memory.remove_data && !cycle.facts.running {
+    if cycle.memory.remove_data && !cycle.facts.running && !cycle.facts.paused {
         let refused = cycle.start("removing data directory", Job::RemoveData)?.err();
         return Ok(Some(refused.unwrap_or(Rule::RemovingData)));
     }

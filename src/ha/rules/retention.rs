@@ -1,11 +1,11 @@
 //! What the leader publishes in `status`: its position, the positions of slots, the slots of members that are away
 //! (SLOT-03, SLOT-04, SLOT-23).
 
+use crate::cluster::slot_name;
 use crate::cluster::{MemberTags, Role, Status};
+use crate::ha::Command;
 use crate::ha::cycle::Cycle;
 use crate::ha::slot_plan::{Node, is_permanent_physical, is_published_permanent, retention};
-use crate::ha::upstream::slot_name;
-use crate::ha::{Command, tags};
 use crate::types::Lsn;
 use indexmap::IndexMap;
 use std::sync::Arc;
@@ -54,7 +54,7 @@ fn retained(cycle: &mut Cycle<'_>, slots: &IndexMap<String, Lsn>) -> Option<Vec<
     let (now, ttl) = (cycle.view.now, cycle.view.global.member_slots_ttl);
     let cluster = Arc::clone(&cycle.cluster);
     let mut members: Vec<String> = Vec::new();
-    let streaming = cluster.members.iter().filter(|m| !tags::nostream(&m.data.tags));
+    let streaming = cluster.members.iter().filter(|m| !m.data.tags.nostream());
     members.extend(streaming.map(|m| slot_name(m.name.as_str())));
     if cluster.member(cycle.me()).is_none() {
         members.push(slot_name(cycle.me()));

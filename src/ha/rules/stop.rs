@@ -26,7 +26,7 @@ pub(super) fn rule(cycle: &mut Cycle<'_>) -> Maybe {
 pub(super) fn begin(cycle: &mut Cycle<'_>, exit: Exit) -> Result<(), Stop> {
     let leave = cycle.facts.paused && cycle.view.stopping;
     let exit = Exit { leave_postgres: leave || exit.leave_postgres, ..exit };
-    cycle.memory.process_end = Some(ProcessEnd { exit, stop: None, stopped: None, released: false });
+    cycle.memory.process_end = Some(ProcessEnd { exit, stop: None, stopped: None, escalated: false, released: false });
     cycle.memory.demotion = None;
     proceed(cycle).map(|_| ())
 }
@@ -58,7 +58,8 @@ fn proceed(cycle: &mut Cycle<'_>) -> Step {
     }
     if cycle.facts.running {
         return match end.stopped {
-            Some(_) => failed(cycle, end),
+            Some(_) if end.escalated => failed(cycle, end),
+            Some(_) => escalate(cycle),
             None => stop_server(cycle, &end),
         };
     }
@@ -145,6 +146,19 @@ fn beside_stop(cycle: &mut Cycle<'_>, end: &ProcessEnd) -> Step {
         }
         cycle.wake_within(RETRY);
     }
+    Ok(Rule::Stopping)
+}
+
+/// A server that did not stop in good order must not outlive the lock that nobody renews any more.
+fn escalate(cycle: &mut Cycle<'_>) -> Step {
+    cycle.warn("pg_ctl stop failed");
+    if let Some(end) = cycle.memory.process_end.as_mut() {
+        end.escalated = true;
+        end.stopped = None;
+        end.stop = None;
+    }
+    let timeout = Some(cycle.view.global.retry_timeout);
+    start_stop(cycle, Job::Stop { mode: StopMode::Immediate, checkpoint: false, timeout, role: None })?;
     Ok(Rule::Stopping)
 }
 

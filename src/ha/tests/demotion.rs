@@ -245,8 +245,13 @@ fn the_end_of_a_leader() {
     let course = run(&over(ending(leading().down(ControlState::ShutDown)), began.clone(), stopped()), &world());
     assert_eq!(course.release(), Some(Some(Lsn(1050))));
     ended_ok(&course);
-    // the stop failed: the key stays
-    let course = run(&over(ending(leading()), began.clone(), JobResult::Failed("x".to_owned())), &world());
+    // the stop failed: an immediate one, once; when that fails too the key stays
+    let failed = || JobResult::Failed("x".to_owned());
+    let course = run(&over(ending(leading()), began.clone(), failed()), &world());
+    assert!(matches!(course.job(), Some(Job::Stop { mode: StopMode::Immediate, .. })));
+    assert_eq!((course.release(), course.finish.exit.clone()), (None, None));
+    let escalated = after(&over(ending(leading()), began.clone(), failed()), &world());
+    let course = run(&over(ending(leading()), escalated, failed()), &world());
     assert_eq!(course.release(), None);
     assert!(course.logged("PostgreSQL shutdown failed, leader key not removed."));
     assert!(course.finish.exit.is_some_and(|e| e.code != 0 && e.leave_postgres));
@@ -272,4 +277,17 @@ fn the_end_cancels_long_work_first() {
     let course = run(&ending(view().leader("b").job(Job::CrashRecovery, JobPhase::Working)), &world());
     assert!(course.finish.commands.contains(&Command::CancelJob));
     assert_eq!((course.job(), course.finish.exit.clone()), (None, None));
+}
+
+#[test]
+fn a_lease_is_not_shown_while_a_demotion_is_under_way() {
+    let before = leading();
+    assert!(run(&before, &both()).finish.memory.shown_lease().is_some());
+    let silent = leading().silent();
+    let course = run(&silent, &both());
+    assert_eq!(course.sentence(), "demoted self because DCS is not accessible and I was a leader");
+    assert!(course.finish.memory.lease_until.is_some(), "the fence needs it");
+    assert_eq!(course.finish.memory.shown_lease(), None);
+    let (memory, _) = switchover();
+    assert_eq!(memory.shown_lease(), None);
 }

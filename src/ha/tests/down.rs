@@ -152,6 +152,19 @@ fn a_failed_rewind_follows_the_settings() {
             does(hard().change(set), world(), "removing data directory after failed rewind", Some(JobKind::RemoveData));
         assert_eq!(course.finish.memory.rewind, RewindState::Initial);
     }
+    // nothing is removed in pause, nor afterwards for a reason from before it
+    let paused = hard().change(|v| {
+        v.global.remove_data_directory_on_rewind_failure = true;
+        v.global.pause = true;
+    });
+    let course = run(&paused, &world());
+    assert_ne!(course.job().map(Job::kind), Some(JobKind::RemoveData));
+    let mut resumed = standby_down(S::ShutDown);
+    resumed = resumed.change(|v| {
+        v.memory.was_paused = true;
+        v.memory.remove_data = true;
+    });
+    assert_ne!(run(&resumed, &world()).job().map(Job::kind), Some(JobKind::RemoveData));
     // the leader was gone: again, but not at once
     let again = failed(JobResult::TryAgain("gone".to_owned())).change(|v| v.memory.rewind = RewindState::Need);
     let course = says(again, world(), "running pg_rewind from b");

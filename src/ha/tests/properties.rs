@@ -84,7 +84,8 @@ fn topics() -> Vec<Vec<Change>> {
     let end = |v: View| {
         v.change(|v| {
             let exit = Exit { code: 0, reason: String::new(), leave_postgres: false };
-            v.memory.process_end = Some(ProcessEnd { exit, stop: Some(JobId(40)), stopped: None, released: false });
+            v.memory.process_end =
+                Some(ProcessEnd { exit, stop: Some(JobId(40)), stopped: None, escalated: false, released: false });
         })
     };
     let members = || same();
