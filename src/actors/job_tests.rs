@@ -328,11 +328,11 @@ fn logical_slots_are_written_while_the_standby_is_stopped() {
         assert_eq!((result, report.state, report.role), (JobResult::Done, PgState::Running, Role::Replica));
         let calls = standby.postgres.called();
         let at = |wanted: &str| calls.iter().position(|c| c.starts_with(wanted)).unwrap_or_else(|| panic!("{calls:?}"));
-        assert!(at("signal") < at("write_slots l") && at("write_slots l") < at("launch"), "{calls:?}");
+        assert!(at("signal ") < at("write_slots l") && at("write_slots l") < at("launch"), "{calls:?}");
         // A primary is not stopped for it.
         let primary = Stage::primary().await;
         primary.postgres.calls.borrow_mut().clear();
         assert!(matches!(primary.run(copy(Some(Lsn(1)))).await.0, JobResult::Failed(_)));
-        assert!(!primary.postgres.called().iter().any(|c| c.starts_with("signal")));
+        assert!(!primary.postgres.called().iter().any(|c| c.starts_with("signal ")));
     });
 }
