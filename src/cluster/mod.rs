@@ -34,7 +34,7 @@ pub use member::{
 };
 pub use node::{
     CallbackEvent, ControlData, ControlState, DataDir, NodeStatus, PeerStatus, Postmaster, Readiness,
-    ReplicationConnection, ServerFacts, SlotPlan, StopMode, Upstream, WalReceiver,
+    ReplicationConnection, ServerFacts, SlotPlan, StopMode, SyncNames, Upstream, WalReceiver,
 };
 pub use schedule::ScheduleTime;
 pub use slot_name::slot_name;

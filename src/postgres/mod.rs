@@ -37,6 +37,7 @@ pub mod single_user;
 pub mod slots;
 pub mod sql_error;
 pub mod status;
+pub mod sync_names;
 #[cfg(test)]
 mod test_settings;
 pub mod tls;
@@ -49,7 +50,7 @@ pub use server::{CustomBootstrap, Server, add_user};
 
 use crate::cluster::{
     CallbackEvent, History, NodeStatus, PendingRestart, Postmaster, Readiness, Role, ServerFacts, SlotPlan, StopMode,
-    Upstream,
+    SyncNames, Upstream,
 };
 use crate::config::Settings;
 use crate::types::{Lsn, Timeline};
@@ -245,6 +246,13 @@ pub trait PostgresControl {
 
     /// Creates, drops and advances physical slots; returns those that are there then (name, restart_lsn, active).
     async fn sync_slots(&self, plan: &SlotPlan) -> Result<Vec<(String, Option<Lsn>, bool)>, PgError>;
+
+    /// Makes this the value of `synchronous_standby_names` in postgresql.conf, for each later rewrite too. Returns
+    /// whether the server must be told to reload.
+    async fn set_sync_names(&self, names: &SyncNames) -> Result<bool, PgError>;
+
+    /// Writes a little WAL on a primary, without waiting for standbys.
+    async fn produce_wal(&self) -> Result<(), PgError>;
 
     /// Runs a callback: one at a time, a new one ends the one that runs (CB-03). Returns at once.
     fn callback(&self, event: CallbackEvent, role: Role);

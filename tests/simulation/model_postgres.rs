@@ -5,7 +5,7 @@ use super::world::World;
 use async_trait::async_trait;
 use patroni::cluster::{
     CallbackEvent, ControlData, ControlState, DataDir, History, NodeStatus, PendingRestart, Postmaster, Readiness,
-    Role, ServerFacts, SlotPlan, StopMode, Upstream,
+    Role, ServerFacts, SlotPlan, StopMode, SyncNames, Upstream,
 };
 use patroni::config::Settings;
 use patroni::postgres::{Cancel, LeaderPoint, PgError, PostgresControl, RewindEnd, ShutdownPoint, StartAs};
@@ -440,6 +440,21 @@ impl PostgresControl for ModelPostgres {
             data.slots.retain(|name, _| wanted(name));
         }
         Ok(data.slots.iter().map(|(name, lsn)| (name.clone(), *lsn, active.contains(name))).collect())
+    }
+
+    async fn set_sync_names(&self, names: &SyncNames) -> Result<bool, PgError> {
+        self.disk().await;
+        let text = match names {
+            SyncNames::Own(text) => text.clone(),
+            SyncNames::Users => String::new(),
+        };
+        let mut inner = self.world.lock();
+        let data = inner.nodes[self.node].server.data.as_mut().ok_or_else(refused)?;
+        Ok(std::mem::replace(&mut data.sync_names, text.clone()) != text)
+    }
+
+    async fn produce_wal(&self) -> Result<(), PgError> {
+        self.connect().await
     }
 
     fn callback(&self, event: CallbackEvent, role: Role) {

@@ -206,6 +206,7 @@ impl Coordinator {
             Route::Peers => &self.partners.peers,
             Route::Server => &self.partners.server,
             Route::Slots => &self.partners.slots,
+            Route::Sync => &self.partners.sync,
             Route::Callbacks => &self.partners.callbacks,
             Route::Watchdog => &self.partners.watchdog,
         };

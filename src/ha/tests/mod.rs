@@ -10,4 +10,5 @@ mod publish;
 mod race;
 mod requests;
 mod steady;
+mod sync;
 mod together;
