@@ -95,13 +95,14 @@ impl QuorumState {
 #[must_use]
 pub fn transitions(state: QuorumState, goal: Goal) -> (Vec<Transition>, Option<String>) {
     let numsync = state.numsync.min(int(state.sync.len()));
-    let mut resolver = Resolver { state: QuorumState { numsync, ..state }, goal, steps: Vec::new(), broken: None };
+    let state = QuorumState { numsync, ..state };
+    let mut resolver = Resolver { last: state.clone(), state, goal, steps: Vec::new(), broken: None };
     match resolver.run() {
         Ok(()) => {}
         Err(Stop::Restart) => resolver.steps.push(Transition::Restart),
         Err(Stop::Broken(why)) => {
-            // The steps before it are sound.
             resolver.broken = Some(why);
+            resolver.take_the_long_way();
         }
     }
     (collapse(resolver.steps), resolver.broken)
@@ -132,6 +133,8 @@ fn first(names: &NameSet, count: i64, from_the_end: bool) -> NameSet {
 
 struct Resolver {
     state: QuorumState,
+    /// As it is after the last of the steps.
+    last: QuorumState,
     goal: Goal,
     steps: Vec<Transition>,
     broken: Option<String>,
@@ -184,7 +187,7 @@ impl Resolver {
     fn push_key(&mut self) -> Done {
         self.state.check(&self.goal.leader).map_err(Stop::Broken)?;
         let QuorumState { leader, quorum, voters, .. } = self.state.clone();
-        self.steps.push(Transition::Quorum { leader, quorum, voters });
+        self.push(Transition::Quorum { leader, quorum, voters });
         Ok(())
     }
 
@@ -196,8 +199,37 @@ impl Resolver {
         self.state.numsync = num;
         self.state.sync = names.clone();
         self.state.check(&self.goal.leader).map_err(Stop::Broken)?;
-        self.steps.push(Transition::Sync { num, names });
+        self.push(Transition::Sync { num, names });
         Ok(())
+    }
+
+    fn push(&mut self, step: Transition) {
+        self.last.clone_from(&self.state);
+        self.steps.push(step);
+    }
+
+    /// There is no way over states in which votes are possible: without voters nobody but the leader is ever elected, and
+    /// the list may become anything. Those of it who have confirmed vote again in a later run.
+    fn take_the_long_way(&mut self) {
+        self.state.clone_from(&self.last);
+        let empty = self.state.voters.is_empty();
+        if !empty || self.state.leader != self.goal.leader {
+            self.state.leader.clone_from(&self.goal.leader);
+            self.state.quorum = 0;
+            self.state.voters = NameSet::default();
+            let (leader, voters) = (self.state.leader.clone(), NameSet::default());
+            self.push(Transition::Quorum { leader, quorum: 0, voters });
+        }
+        let names = self.goal.active.clone();
+        let num = self.goal.sync_wanted.min(int(names.len()));
+        if names != self.state.sync || num != self.state.numsync {
+            self.state.sync = names.clone();
+            self.state.numsync = num;
+            self.push(Transition::Sync { num, names });
+        }
+        if !empty {
+            self.steps.push(Transition::Restart);
+        }
     }
 
     // --- phases ---
@@ -215,7 +247,7 @@ impl Resolver {
             }
             self.state.numsync = num;
             self.state.sync = voters.clone();
-            self.steps.push(Transition::Sync { num, names: voters.clone() });
+            self.push(Transition::Sync { num, names: voters.clone() });
         }
         self.state.leader.clone_from(&self.goal.leader);
         self.state.voters = voters;
@@ -234,7 +266,7 @@ impl Resolver {
         self.state.voters = if self.state.numsync > 0 { self.state.sync.clone() } else { NameSet::default() };
         self.state.quorum = (int(self.state.voters.len()) - self.state.numsync).max(0);
         let QuorumState { leader, quorum, voters, .. } = self.state.clone();
-        self.steps.push(Transition::Quorum { leader, quorum, voters });
+        self.push(Transition::Quorum { leader, quorum, voters });
     }
 
     /// An earlier run was interrupted between its steps.

@@ -14,3 +14,4 @@ mod operate;
 mod python;
 mod rejoin;
 mod switchover;
+mod sync;
