@@ -25,6 +25,10 @@ pub mod postgres;
 pub mod sys;
 pub mod types;
 
+#[cfg(test)]
+#[path = "../tests/common/settings.rs"]
+mod test_settings;
+
 /// The version of Patroni whose behaviour this program has: what members, tools and monitoring branch on.
 pub const PATRONI_VERSION: &str = "4.1.5";
 

@@ -8,6 +8,8 @@ mod client;
 mod fixture;
 #[path = "api/gateway.rs"]
 mod gateway;
+#[path = "common/settings.rs"]
+mod test_settings;
 #[path = "api/tls.rs"]
 mod tls;
 

@@ -17,6 +17,8 @@ mod etcd_faults;
 mod proxy;
 #[path = "dcs_conformance/python.rs"]
 mod python;
+#[path = "common/settings.rs"]
+mod test_settings;
 #[path = "dcs_conformance/watch_cases.rs"]
 mod watch_cases;
 

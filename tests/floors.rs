@@ -17,7 +17,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("ha", &["types", "config", "cluster"]),
     ("dcs", &["types", "clock", "sys", "net", "config", "cluster"]),
     ("postgres", &["types", "clock", "sys", "net", "config", "cluster"]),
-    ("fencing", &["types", "clock", "sys"]),
+    ("fencing", &["types", "clock", "sys", "cluster"]),
     ("api", &["types", "clock", "sys", "net", "config", "logging", "cluster", "ha", "dcs"]),
     (
         "actors",
@@ -98,6 +98,8 @@ fn no_arrow_runs_up() {
 fn rules_are_pure() {
     let mut files = Vec::new();
     sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src/ha"), &mut files);
+    // Tests may read the documentation.
+    files.retain(|file| !file.to_string_lossy().ends_with("_tests.rs"));
     assert!(!files.is_empty());
     for file in files {
         let text = std::fs::read_to_string(&file).unwrap();

@@ -5,6 +5,8 @@
 #[path = "postgres_sql/node.rs"]
 #[allow(dead_code)]
 mod node;
+#[path = "common/settings.rs"]
+mod test_settings;
 
 use node::{as_postgres, settings};
 use patroni::clock::Clock;

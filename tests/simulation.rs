@@ -22,6 +22,8 @@ mod simulation {
     pub mod wal;
     pub mod world;
 }
+#[path = "common/settings.rs"]
+mod test_settings;
 
 use patroni::clock::Clock;
 use patroni::cluster::Keys;

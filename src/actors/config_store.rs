@@ -1,6 +1,6 @@
 //! The config store: keeps the layers of the configuration, and tells everybody when other settings are in force.
 
-use super::messages::{SettingsChanged, Ticket};
+use super::messages::{LocalReread, SettingsChanged, Ticket};
 use crate::config::Settings;
 use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Message, Recipient};
 use serde_json::{Map, Value};
@@ -76,6 +76,8 @@ pub struct Subscribers {
     pub all: Vec<Recipient<SettingsChanged>>,
     /// Only after a change of the local layers; whoever sends [`ApplyDynamic`] gets its answer instead.
     pub local_only: Vec<Recipient<SettingsChanged>>,
+    /// After every reading of the local layers, also of one that brought nothing new or failed.
+    pub reread: Vec<Recipient<LocalReread>>,
 }
 
 /// The actor.
@@ -154,6 +156,9 @@ impl ConfigStore {
             Err(error) => {
                 tracing::error!(target: "patroni.config", "Exception when reloading local configuration: {error}");
             }
+        }
+        for subscriber in &self.subscribers.reread {
+            subscriber.do_send(LocalReread);
         }
     }
 

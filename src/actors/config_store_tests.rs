@@ -1,5 +1,5 @@
 use super::*;
-use crate::actors::test_settings::settings;
+use crate::test_settings::settings;
 use std::sync::Mutex;
 use std::sync::mpsc as std_mpsc;
 use std::time::Duration;
@@ -51,6 +51,7 @@ impl ConfigSource for Source {
 enum Got {
     Settings(&'static str, String),
     Applied(usize, bool),
+    Reread,
 }
 
 struct Probe(&'static str, mpsc::UnboundedSender<Got>);
@@ -63,6 +64,13 @@ impl Handler<SettingsChanged> for Probe {
     type Result = ();
     fn handle(&mut self, msg: SettingsChanged, _ctx: &mut Self::Context) {
         self.1.send(Got::Settings(self.0, msg.0.name.clone())).unwrap();
+    }
+}
+
+impl Handler<LocalReread> for Probe {
+    type Result = ();
+    fn handle(&mut self, _msg: LocalReread, _ctx: &mut Self::Context) {
+        self.1.send(Got::Reread).unwrap();
     }
 }
 
@@ -84,13 +92,22 @@ struct Rig {
 fn rig() -> Rig {
     let (go_on, gate) = std_mpsc::channel();
     let (saved, saves) = std_mpsc::channel();
-    let source =
-        Source { settings: settings(), dynamic: Arc::default(), go_on: Mutex::new(gate), saved, data_dir: false };
+    let source = Source {
+        settings: Arc::new(settings(|_| ())),
+        dynamic: Arc::default(),
+        go_on: Mutex::new(gate),
+        saved,
+        data_dir: false,
+    };
     let (sender, got) = mpsc::unbounded_channel();
     let probe = Probe("all", sender.clone()).start();
     let local = Probe("local", sender).start();
     let store = ConfigStore::new(Box::new(source), false).start();
-    store.do_send(Subscribers { all: vec![probe.clone().recipient()], local_only: vec![local.recipient()] });
+    store.do_send(Subscribers {
+        all: vec![probe.clone().recipient()],
+        local_only: vec![local.recipient()],
+        reread: Vec::new(),
+    });
     Rig { store, probe, got, go_on, saves }
 }
 
@@ -104,14 +121,14 @@ impl Rig {
     async fn applied(&mut self) -> (usize, bool) {
         match self.got.recv().await.unwrap() {
             Got::Applied(index, pause) => (index, pause),
-            Got::Settings(..) => panic!("an answer was expected"),
+            _ => panic!("an answer was expected"),
         }
     }
 
     async fn settings(&mut self) -> (&'static str, String) {
         match self.got.recv().await.unwrap() {
             Got::Settings(who, name) => (who, name),
-            Got::Applied(..) => panic!("settings were expected"),
+            _ => panic!("settings were expected"),
         }
     }
 }
@@ -143,6 +160,7 @@ fn while_files_are_read_other_work_waits_its_turn_and_the_actor_does_not_hang() 
             match rig.got.recv().await.unwrap() {
                 Got::Settings(who, name) => told.push((who, name)),
                 Got::Applied(index, pause) => applied.push((index, pause)),
+                Got::Reread => panic!("nobody asked for that"),
             }
         }
         told.sort();
@@ -170,6 +188,20 @@ fn the_cache_is_written_once_there_is_a_data_directory_and_then_only_after_chang
             rig.apply(index, "pause");
             rig.applied().await;
             assert_eq!(rig.saves.try_recv().is_ok(), expected, "{index}");
+        }
+    });
+}
+
+#[test]
+fn every_reading_of_the_local_files_is_told_to_those_who_ask_for_it() {
+    actix::System::new().block_on(async {
+        let mut rig = rig();
+        let reread = vec![rig.probe.clone().recipient()];
+        rig.store.do_send(Subscribers { reread, ..Subscribers::default() });
+        for result in [Ok(false), Err("as if it were no YAML".to_owned()), Ok(true)] {
+            rig.store.do_send(ReloadLocal);
+            rig.go_on.send(result).unwrap();
+            assert!(matches!(rig.got.recv().await.unwrap(), Got::Reread));
         }
     });
 }

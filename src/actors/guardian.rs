@@ -14,6 +14,7 @@ use super::messages::SettingsChanged;
 use super::rest_server::StopRest;
 use crate::api::Snapshot;
 use crate::clock::Clock;
+use crate::types::Mono;
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, WrapFuture};
 use crew::Crew;
 use std::sync::Arc;
@@ -91,12 +92,25 @@ impl Guardian {
         self.lost = true;
         tracing::error!(target: "patroni.__main__", critical = true, "{reason}: Patroni ends");
         let snapshot = self.snapshots.borrow().clone();
-        let lease = snapshot.lease_until.filter(|_| !snapshot.settings.global.pause);
-        let wait = lease.map_or(Duration::ZERO, |until| until.since(self.clock.mono()) + FENCE_PATIENCE);
+        let wait = fence_needs(&snapshot, self.clock.mono());
         if !wait.is_zero() {
             tracing::error!("The leader lease is not renewed any more; waiting until it has run out");
         }
         ctx.run_later(wait, |act, _ctx| act.end(BROKEN));
+    }
+}
+
+/// How long the fence may need this process: a server that can write has to be stopped when its lease ends. While it is
+/// being demoted no lease is shown, and it lasts no longer than one that is granted now.
+fn fence_needs(snapshot: &Snapshot, now: Mono) -> Duration {
+    let global = &snapshot.settings.global;
+    let facts = &snapshot.server.facts;
+    let writes = facts.postmaster.is_some() && !facts.recovery_files;
+    match snapshot.lease_until {
+        _ if global.pause => Duration::ZERO,
+        Some(until) => until.since(now) + FENCE_PATIENCE,
+        None if writes => global.ttl + FENCE_PATIENCE,
+        None => Duration::ZERO,
     }
 }
 

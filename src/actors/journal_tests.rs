@@ -4,15 +4,15 @@ use super::*;
 use crate::actors::journal::Journal;
 use crate::actors::me::me;
 use crate::actors::snapshot_publisher::SnapshotPublisher;
-use crate::actors::test_settings::settings;
 use crate::cluster::Cluster;
 use crate::ha::{Memory, Outcome, Rule, WatchdogReport};
+use crate::test_settings::settings;
 use crate::types::{Mono, Wall};
 use std::sync::Arc;
 use std::time::Duration;
 
 fn view(cycle: u64) -> View {
-    let settings = settings();
+    let settings = Arc::new(settings(|_| ()));
     let now = Mono(Duration::from_secs(1000 + cycle * 10));
     let (_publisher, snapshots) = SnapshotPublisher::new(settings.clone(), now, Arc::new(|| (0, 0)));
     let server = snapshots.borrow().server.clone();

@@ -6,9 +6,6 @@ use crate::config::{Settings, settings::Store};
 use crate::ha::Me;
 use serde_json::{Map, Value};
 
-/// Tags that are published only when they are on: off is their default.
-const SWITCHES: [&str; 5] = ["clonefrom", "nofailover", "noloadbalance", "nosync", "nostream"];
-
 /// The agent as the rules see it. `dynamic`: `bootstrap.dcs`, or the dynamic configuration last seen.
 #[must_use]
 pub fn me(settings: &Settings, dynamic: &Map<String, Value>) -> Me {
@@ -19,7 +16,7 @@ pub fn me(settings: &Settings, dynamic: &Map<String, Value>) -> Me {
         conn_url: postgres_url(&postgresql.connect_address, &postgresql.database),
         api_url: settings.restapi.api_url(),
         proxy_url: postgresql.proxy_address.as_deref().map(|a| postgres_url(a, &postgresql.database)),
-        tags: published_tags(&settings.tags),
+        tags: MemberTags(settings.tags.clone()).published(),
         may_bootstrap: settings.bootstrap.is_some(),
         dynamic_config: dynamic.clone(),
         replica_method_without_leader: methods.iter().any(|m| m.options.get("no_leader").is_some_and(truth)),
@@ -39,33 +36,9 @@ fn postgres_url(address: &str, database: &str) -> String {
     format!("postgres://{address}/{database}")
 }
 
-/// The tags of the member key (TAG-01): switches that are off are left out, unless they stand against a priority that
-/// says otherwise and readers need both.
-fn published_tags(tags: &Map<String, Value>) -> MemberTags {
-    let shown = |name: &str, value: &Value| match name {
-        _ if !SWITCHES.contains(&name) || truth(value) => true,
-        "nofailover" => tags.contains_key("failover_priority"),
-        "nosync" => tags.contains_key("sync_priority"),
-        _ => false,
-    };
-    MemberTags(tags.iter().filter(|(n, v)| shown(n, v)).map(|(n, v)| (n.clone(), v.clone())).collect())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
-
-    #[test]
-    fn switches_that_are_off_are_not_published() {
-        let Value::Object(tags) = json!({
-            "nofailover": false, "nosync": false, "sync_priority": 2, "clonefrom": true, "noloadbalance": "", "dc": "east"
-        }) else {
-            unreachable!()
-        };
-        let shown: Vec<_> = published_tags(&tags).0.keys().cloned().collect();
-        assert_eq!(shown, ["nosync", "sync_priority", "clonefrom", "dc"]);
-    }
 
     #[test]
     fn addresses_become_urls() {

@@ -146,13 +146,19 @@ pub struct AskStatus {
     pub answer: tokio::sync::oneshot::Sender<Option<Arc<NodeStatus>>>,
 }
 
-/// Whether the server answered the last status query (from the postgres monitor to the supervisor, on each change).
+/// Whether the server answered the last status query (from the postgres monitor to the supervisor, after each).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Message)]
 #[rtype(result = "()")]
 pub struct StatusSeen {
     /// It did.
     pub answered: bool,
 }
+
+/// The local files were read again, whether or not they have changed (to the supervisor): files that they only name, as
+/// certificates, may have.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub struct LocalReread;
 
 /// Settings that are in force from now on (to every actor that reads some).
 #[derive(Clone, Debug, Message)]

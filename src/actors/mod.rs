@@ -26,11 +26,15 @@ pub mod sync_manager;
 pub mod watchdog;
 
 #[cfg(test)]
+mod job_tests;
+#[cfg(test)]
+mod monitor_tests;
+#[cfg(test)]
 mod scripted_postgres;
 #[cfg(test)]
 mod supervisor_tests;
 #[cfg(test)]
-mod test_settings;
+mod test_stage;
 
 pub use callback_runner::CallbackRunner;
 pub use postgres_monitor::PostgresMonitor;

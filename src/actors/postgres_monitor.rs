@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
-use tracing::debug;
+use tracing::{debug, warn};
 
 /// The query ends by itself after two attempts of 5 s; a connection that hangs beyond that is given up.
 const QUERY_PATIENCE: Duration = Duration::from_secs(12);
@@ -26,6 +26,8 @@ pub struct PostgresMonitor {
     /// Those who wait for the query that runs; `None`: none runs.
     running: Option<Waiting>,
     next_ask: u64,
+    /// Why there was no answer, as last said in the log: it is said once.
+    complaint: Option<String>,
 }
 
 #[derive(Default)]
@@ -48,7 +50,17 @@ impl PostgresMonitor {
     /// A monitor of the server behind `control`; `supervisor` is told after each query whether the server answered.
     #[must_use]
     pub fn new(control: Rc<dyn PostgresControl>, clock: Clock, supervisor: Recipient<StatusSeen>) -> Self {
-        Self { control, clock, supervisor, last: None, running: None, next_ask: 0 }
+        Self { control, clock, supervisor, last: None, running: None, next_ask: 0, complaint: None }
+    }
+
+    /// A server that is down, starts or stops is no news; a wrong password or a server that hangs is.
+    fn complain(&mut self, reason: &str) {
+        debug!("no status: {reason}");
+        let expected = ["refused", "No such file", "the database system is"];
+        if !expected.iter().any(|text| reason.contains(text)) && self.complaint.as_deref() != Some(reason) {
+            warn!("PostgreSQL does not tell its status: {reason}");
+            self.complaint = Some(reason.to_owned());
+        }
     }
 
     /// The list of those who wait, with a query under way.
@@ -112,9 +124,12 @@ impl Handler<Queried> for PostgresMonitor {
     fn handle(&mut self, message: Queried, _: &mut Self::Context) {
         let Some(waiting) = self.running.take() else { return };
         self.last = match message.0 {
-            Ok(status) => Some((Arc::new(status), self.clock.mono())),
+            Ok(status) => {
+                self.complaint = None;
+                Some((Arc::new(status), self.clock.mono()))
+            }
             Err(error) => {
-                debug!("no status: {error}");
+                self.complain(&error.to_string());
                 None
             }
         };

@@ -2,12 +2,15 @@
 //!
 //! No handler waits: what takes time runs beside the mailbox, and its outcome comes back as a message.
 
-use super::messages::{Execute, Executed, Observe, Observed, ServerMoved, SettingsChanged, StatusSeen, Wake};
+use super::messages::{
+    Execute, Executed, LocalReread, Observe, Observed, ServerMoved, SettingsChanged, StatusSeen, Wake,
+};
 use super::server::{LOOK_PATIENCE, Server, bounded};
 use super::server_commands::{AFTER_RELOAD, execute};
 use crate::clock::Clock;
 use crate::cluster::{CallbackEvent, DataDir, PgState, Role, ServerFacts};
 use crate::config::Settings;
+use crate::ha::{Command, Outcome};
 use crate::postgres::{PgError, PostgresControl};
 use actix::{Actor, Context, Handler, Recipient};
 use std::cell::Cell;
@@ -23,12 +26,14 @@ const RELOAD_PATIENCE: Duration = Duration::from_secs(30);
 /// What a server found running gets to say whether it is a primary.
 const ADOPTION_PATIENCE: Duration = Duration::from_secs(12);
 
-/// The actor. Observing before the first look has ended reports a data directory that is inaccessible.
+/// The actor. Who observes before the first look has ended gets no answer: nothing may be decided on nothing.
 pub struct PostgresSupervisor {
     server: Rc<Server>,
     adopted: watch::Receiver<bool>,
     adoption: Option<watch::Sender<bool>>,
     reloading: Rc<Cell<Reload>>,
+    /// The next reload is due even if no file of ours changes.
+    reload_anyway: Rc<Cell<bool>>,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -50,6 +55,7 @@ impl PostgresSupervisor {
             adopted,
             adoption: Some(adoption),
             reloading: Rc::new(Cell::new(Reload::Idle)),
+            reload_anyway: Rc::default(),
         }
     }
 }
@@ -93,7 +99,9 @@ impl Handler<Observe> for PostgresSupervisor {
             if timeout(LOOK_PATIENCE, seen).await.is_err() {
                 warn!("no news of the server within {} s", LOOK_PATIENCE.as_secs());
             }
-            message.reply.do_send(Observed { ticket: message.ticket, report: server.take_report() });
+            if server.was_looked_at() {
+                message.reply.do_send(Observed { ticket: message.ticket, report: server.take_report() });
+            }
         });
     }
 }
@@ -102,6 +110,11 @@ impl Handler<Execute> for PostgresSupervisor {
     type Result = ();
 
     fn handle(&mut self, message: Execute, _: &mut Self::Context) {
+        if let Command::EnforceFeedback(on) = message.command {
+            self.server.control.enforce_feedback(on);
+            self.apply_soon();
+            return message.reply.do_send(Executed { ticket: message.ticket, outcome: Outcome::Ok });
+        }
         let server = Rc::clone(&self.server);
         actix::spawn(async move {
             let outcome = execute(&server, message.command, message.budget).await;
@@ -124,12 +137,30 @@ impl Handler<SettingsChanged> for PostgresSupervisor {
     fn handle(&mut self, message: SettingsChanged, _: &mut Self::Context) {
         self.server.control.configure(Arc::clone(&message.0));
         self.server.set_settings(message.0);
+        self.server.excuse_crash();
+        self.apply_soon();
+    }
+}
+
+impl Handler<LocalReread> for PostgresSupervisor {
+    type Result = ();
+
+    fn handle(&mut self, _: LocalReread, _: &mut Self::Context) {
+        self.reload_anyway.set(true);
+        self.apply_soon();
+    }
+}
+
+impl PostgresSupervisor {
+    /// Brings the files, and a server that runs, up to date once no job is in the way; one such work at a time.
+    fn apply_soon(&self) {
         if self.reloading.get() != Reload::Idle {
             self.reloading.set(Reload::Again);
             return;
         }
         self.reloading.set(Reload::Running);
         let (server, reloading) = (Rc::clone(&self.server), Rc::clone(&self.reloading));
+        let anyway = Rc::clone(&self.reload_anyway);
         let mut adopted = self.adopted.clone();
         actix::spawn(async move {
             if adopted.wait_for(|done| *done).await.is_err() {
@@ -138,7 +169,7 @@ impl Handler<SettingsChanged> for PostgresSupervisor {
             loop {
                 // A job may be filling the data directory, and starts with the newest settings anyway.
                 server.no_job().await;
-                if let Err(error) = apply_settings(&server).await {
+                if let Err(error) = apply_settings(&server, anyway.take()).await {
                     warn!("could not apply the changed configuration: {error}");
                 }
                 if reloading.get() != Reload::Again {
@@ -172,7 +203,7 @@ async fn adopt(server: &Rc<Server>) {
     }
     // A standby's recovery settings are not known yet: its files are left to the first cycle.
     if server.role() == Role::Primary
-        && let Err(error) = apply_settings(server).await
+        && let Err(error) = apply_settings(server, false).await
     {
         warn!("could not apply the configuration: {error}");
     }
@@ -187,14 +218,13 @@ fn role_by_files(facts: &ServerFacts) -> Role {
     }
 }
 
-/// Rewrites the files of a server that runs, and has it reload them when they changed.
-async fn apply_settings(server: &Rc<Server>) -> Result<(), PgError> {
+/// Rewrites the files of a server that runs, and has it reload them when they changed, or `anyway`.
+async fn apply_settings(server: &Rc<Server>, anyway: bool) -> Result<(), PgError> {
     if server.postmaster().is_none() {
         return Ok(());
     }
     let control = &server.control;
-    if bounded(RELOAD_PATIENCE, "writing the configuration", control.rewrite_config()).await? {
-        info!("Reloading PostgreSQL configuration.");
+    if bounded(RELOAD_PATIENCE, "writing the configuration", control.rewrite_config()).await? || anyway {
         bounded(RELOAD_PATIENCE, "reload", control.reload()).await?;
         if server.may_call_back() {
             control.callback(CallbackEvent::OnReload, server.role());

@@ -110,9 +110,7 @@ impl Gateway for RestGateway {
     }
 
     async fn live_status(&self, max_age: Duration, patience: Duration) -> Option<Arc<NodeStatus>> {
-        if self.snapshot().server.facts.postmaster.is_none() {
-            return None;
-        }
+        self.snapshot().server.facts.postmaster?;
         let (answer, status) = oneshot::channel();
         self.lines().status.do_send(AskStatus { max_age, patience, answer });
         match within(patience + SLACK, status).await {

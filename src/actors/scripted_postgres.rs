@@ -2,7 +2,7 @@
 
 use crate::cluster::{
     CallbackEvent, ControlData, ControlState, DataDir, History, NodeStatus, PendingRestart, Postmaster, Readiness,
-    Role, ServerFacts, SlotPlan, StopMode, SyncNames, Upstream,
+    Role, ServerFacts, SlotCopy, SlotPlan, SlotReport, StopMode, SyncNames, Upstream, WantedSlot,
 };
 use crate::config::Settings;
 use crate::postgres::{Cancel, LeaderPoint, PgError, PostgresControl, RewindEnd, ShutdownPoint, StartAs};
@@ -35,6 +35,7 @@ pub(super) struct ScriptedPostgres {
     pub status: RefCell<Result<NodeStatus, PgError>>,
     pub status_takes: Cell<Duration>,
     pub slots_take: Cell<Duration>,
+    pub advances_take: Cell<Duration>,
     pub config_changed: Cell<bool>,
     /// What the server makes of a list that was written, at a reload; `None`: it is taken as written.
     pub sync_names_overridden: RefCell<Option<String>>,
@@ -64,6 +65,7 @@ impl ScriptedPostgres {
             status: RefCell::new(Ok(NodeStatus::default())),
             status_takes: Cell::new(Duration::from_millis(5)),
             slots_take: Cell::new(Duration::from_millis(5)),
+            advances_take: Cell::default(),
             config_changed: Cell::new(true),
             sync_names_overridden: RefCell::default(),
             sync_names_written: RefCell::default(),
@@ -342,10 +344,33 @@ impl PostgresControl for ScriptedPostgres {
         Ok(History::default())
     }
 
-    async fn sync_slots(&self, plan: &SlotPlan) -> Result<Vec<(String, Option<Lsn>, bool)>, PgError> {
+    async fn sync_slots(&self, plan: &SlotPlan) -> Result<SlotReport, PgError> {
         self.note("sync_slots");
         sleep(self.slots_take.get()).await;
-        Ok(plan.physical.iter().map(|(name, lsn)| (name.clone(), *lsn, false)).collect())
+        let slots = plan.slots.iter().map(|slot| (slot.name.clone(), slot.lsn, false)).collect();
+        Ok(SlotReport { slots, ..SlotReport::default() })
+    }
+
+    async fn advance_slots(&self, plan: &SlotPlan) {
+        let names: Vec<&str> = plan.logical().map(|slot| slot.name.as_str()).collect();
+        self.note(format!("advance_slots {}", names.join(" ")));
+        sleep(self.advances_take.get()).await;
+    }
+
+    async fn read_slots(&self, leader: &Upstream, wanted: &[WantedSlot]) -> Vec<SlotCopy> {
+        self.note(format!("read_slots from {}", leader.name));
+        let there = wanted.iter().filter(|slot| slot.lsn.is_some());
+        there.map(|slot| SlotCopy { name: slot.name.clone(), state: vec![1] }).collect()
+    }
+
+    async fn write_slots(&self, copies: &[SlotCopy]) -> Result<(), PgError> {
+        let names: Vec<&str> = copies.iter().map(|copy| copy.name.as_str()).collect();
+        self.note(format!("write_slots {}", names.join(" ")));
+        Ok(())
+    }
+
+    fn enforce_feedback(&self, on: bool) {
+        self.note(format!("enforce_feedback {on}"));
     }
 
     async fn set_sync_names(&self, names: &SyncNames) -> Result<bool, PgError> {
@@ -368,98 +393,10 @@ impl PostgresControl for ScriptedPostgres {
     }
 }
 
-/// Settings with every default that the actors read.
+/// Settings of a member that may bootstrap.
 pub(super) fn settings(change: impl FnOnce(&mut Settings)) -> Arc<Settings> {
-    use crate::config::settings::{
-        Ctl, Etcd3, Log, PgUser, Postgresql, RestApi, Store, VerifyClient, Watchdog, WatchdogMode,
-    };
-    let mut settings = Settings {
-        scope: "test".to_owned(),
-        namespace: "service".to_owned(),
-        name: "a".to_owned(),
-        global: crate::config::Global::default(),
-        restapi: RestApi {
-            listen: "127.0.0.1:8008".to_owned(),
-            connect_address: "127.0.0.1:8008".to_owned(),
-            authentication: None,
-            certfile: None,
-            keyfile: None,
-            keyfile_password: None,
-            cafile: None,
-            ciphers: None,
-            verify_client: VerifyClient::None,
-            allowlist: None,
-            allowlist_include_members: false,
-            http_extra_headers: indexmap::IndexMap::new(),
-            https_extra_headers: indexmap::IndexMap::new(),
-            request_queue_size: 5,
-            server_tokens: "Minimal".to_owned(),
-        },
-        ctl: Ctl::default(),
-        store: Store::Etcd3(Etcd3 {
-            hosts: Vec::new(),
-            https: false,
-            use_proxies: false,
-            srv: None,
-            srv_suffix: None,
-            cacert: None,
-            cert: None,
-            key: None,
-            authentication: None,
-        }),
-        bootstrap: Some(crate::config::settings::Bootstrap::default()),
-        postgresql: Postgresql {
-            listen_addresses: "127.0.0.1".to_owned(),
-            port: 5432,
-            connect_address: "127.0.0.1:5432".to_owned(),
-            proxy_address: None,
-            data_dir: PathBuf::from("/data"),
-            config_dir: PathBuf::from("/data"),
-            bin_dir: None,
-            bin_name: indexmap::IndexMap::new(),
-            pgpass: None,
-            database: "postgres".to_owned(),
-            superuser: PgUser::default(),
-            replication: PgUser::default(),
-            rewind: None,
-            parameters: indexmap::IndexMap::new(),
-            pg_hba: None,
-            pg_ident: None,
-            custom_conf: None,
-            recovery_conf: indexmap::IndexMap::new(),
-            callbacks: indexmap::IndexMap::new(),
-            create_replica_methods: Vec::new(),
-            basebackup: Vec::new(),
-            pg_ctl_timeout: Duration::from_secs(60),
-            use_unix_socket: false,
-            use_unix_socket_repl: false,
-            before_stop: None,
-            pre_promote: None,
-            krbsrvname: None,
-        },
-        tags: serde_json::Map::new(),
-        watchdog: Watchdog {
-            mode: WatchdogMode::Off,
-            device: PathBuf::from("/dev/watchdog"),
-            driver: "default".to_owned(),
-            safety_margin: 5,
-        },
-        log: Log {
-            json: false,
-            level: "INFO".to_owned(),
-            traceback_level: "ERROR".to_owned(),
-            format: serde_json::Value::Null,
-            dateformat: None,
-            static_fields: serde_json::Map::new(),
-            max_queue_size: 1000,
-            dir: None,
-            file_num: 4,
-            file_size: 25_000_000,
-            mode: None,
-            loggers: indexmap::IndexMap::new(),
-            deduplicate_heartbeat_logs: false,
-        },
-    };
-    change(&mut settings);
-    Arc::new(settings)
+    Arc::new(crate::test_settings::settings(|s| {
+        s.bootstrap = Some(crate::config::settings::Bootstrap::default());
+        change(s);
+    }))
 }

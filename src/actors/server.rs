@@ -40,6 +40,8 @@ pub(super) struct Server {
     looking: Cell<bool>,
     looked: Notify,
     job_ended: Notify,
+    /// Tells the job that runs to end where it stands.
+    pub job_abandoned: Notify,
     refreshes: Cell<u64>,
     checkpointing: Cell<bool>,
     watching_start: Cell<bool>,
@@ -56,6 +58,8 @@ struct Inner {
     cancel: Option<watch::Sender<bool>>,
     /// The server answered the last status query.
     answered: bool,
+    /// A look has come to its end.
+    looked_at: bool,
     /// How the server was started, or told by reload to stream.
     started_as: Option<StartAs>,
     /// A cluster is being bootstrapped: no callbacks (CB-05).
@@ -100,6 +104,7 @@ impl Server {
             next_job: 1,
             cancel: None,
             answered: false,
+            looked_at: false,
             started_as: None,
             bootstrapping: false,
         };
@@ -112,6 +117,7 @@ impl Server {
             looking: Cell::new(false),
             looked: Notify::new(),
             job_ended: Notify::new(),
+            job_abandoned: Notify::new(),
             refreshes: Cell::new(0),
             checkpointing: Cell::new(false),
             watching_start: Cell::new(false),
@@ -151,6 +157,11 @@ impl Server {
         let report = inner.report.clone();
         inner.report.ended.clear();
         report
+    }
+
+    /// Whether anything is known of the server at all.
+    pub fn was_looked_at(&self) -> bool {
+        self.inner().looked_at
     }
 
     /// The published state.
@@ -248,9 +259,19 @@ impl Server {
         self.inner_mut().report.pg_rewind_works = works;
     }
 
-    /// Whether the last status query was answered.
+    /// Whether the last status query was answered. Then the server has told its version as well.
     pub fn set_answered(&self, answered: bool) {
-        self.inner_mut().answered = answered;
+        let told = self.control.told_version().filter(|_| answered);
+        let changed = {
+            let mut inner = self.inner_mut();
+            inner.answered = answered;
+            let changed = told.is_some() && inner.report.version != told;
+            inner.report.version = told.or(inner.report.version);
+            changed
+        };
+        if changed {
+            self.moved();
+        }
     }
 
     /// Forgets why a restart was pending (a start is one).
@@ -267,11 +288,20 @@ impl Server {
         actix::spawn(async move {
             tokio::time::sleep(delay).await;
             match bounded(QUERY_PATIENCE, "query of pending_restart", server.control.pending_restart()).await {
-                Ok(pending) if server.refreshes.get() == number => server.inner_mut().report.pending_restart = pending,
+                Ok(pending) if server.refreshes.get() == number => server.set_pending_restart(pending),
                 Ok(_) => {}
                 Err(error) => debug!("pending_restart is not known: {error}"),
             }
         });
+    }
+
+    /// A restart became pending, or is no longer: the member key should say so now.
+    fn set_pending_restart(&self, pending: PendingRestart) {
+        let before = std::mem::replace(&mut self.inner_mut().report.pending_restart, pending);
+        if before != self.inner().report.pending_restart {
+            self.moved();
+            self.wake(Wake::Job);
+        }
     }
 
     /// Notes that the CHECKPOINT after a promotion runs; false when one does already.

@@ -3,7 +3,7 @@
 use super::jobs;
 use super::messages::Wake;
 use super::server::{Server, bounded};
-use crate::cluster::{Role, Upstream};
+use crate::cluster::{Role, StopMode, Upstream};
 use crate::ha::{Command, Job, Outcome};
 use crate::postgres::{PgError, StartAs};
 use std::rc::Rc;
@@ -69,8 +69,12 @@ fn answer<T>(result: Result<T, PgError>, good: impl FnOnce(T) -> Outcome) -> Out
     }
 }
 
-/// Starts a job. One that was told to cancel is given the time to end; any other is in the way.
+/// Starts a job. One that was told to cancel is given the time to end; any other is in the way, but not of an immediate
+/// stop: that one is wanted when the lock is lost, and ends whatever runs.
 async fn start_job(server: &Rc<Server>, job: Job) -> Outcome {
+    if matches!(job, Job::Stop { mode: StopMode::Immediate, .. }) && server.cancel_job() == Some(false) {
+        server.abandon_job();
+    }
     if server.job_is_cancelled() {
         server.no_job().await;
     }

@@ -1,12 +1,11 @@
-//! The slot manager: brings physical slots to the plan of a cycle, one pass at a time.
+//! The slot manager: brings slots to the plan of a cycle, one pass at a time; what may take long goes on beside the passes.
 
 use super::messages::{Execute, Executed};
-use crate::cluster::SlotPlan;
+use crate::cluster::{SlotPlan, SlotReport};
 use crate::ha::{Command, Outcome};
 use crate::postgres::{PgError, PostgresControl};
-use crate::types::Lsn;
 use actix::{Actor, Context, Handler};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::time::Duration;
@@ -16,8 +15,6 @@ use tracing::{debug, info};
 
 /// A pass that has not ended after this is given up: its connection may be dead.
 const PASS_PATIENCE: Duration = Duration::from_secs(60);
-
-type Slots = Vec<(String, Option<Lsn>, bool)>;
 
 /// The actor.
 pub struct SlotManager {
@@ -30,13 +27,25 @@ struct Pass {
     turn: Mutex<()>,
     /// Names that the server had after the last pass.
     confirmed: RefCell<BTreeSet<String>>,
+    /// The newest plan whose logical slots are to be advanced.
+    pending: RefCell<Option<SlotPlan>>,
+    /// Logical slots are being advanced.
+    advancing: Cell<bool>,
 }
 
 impl SlotManager {
     /// A manager of the slots of the server behind `control`.
     #[must_use]
     pub fn new(control: Rc<dyn PostgresControl>) -> Self {
-        Self { pass: Rc::new(Pass { control, turn: Mutex::new(()), confirmed: RefCell::default() }) }
+        Self {
+            pass: Rc::new(Pass {
+                control,
+                turn: Mutex::new(()),
+                confirmed: RefCell::default(),
+                pending: RefCell::default(),
+                advancing: Cell::default(),
+            }),
+        }
     }
 }
 
@@ -62,8 +71,13 @@ impl Handler<Execute> for SlotManager {
             if answer.is_closed() {
                 return;
             }
-            if answer.send(pass.run(&plan).await).is_err() {
+            let outcome = pass.run(&plan).await;
+            let went_well = matches!(outcome, Outcome::Slots(_));
+            if answer.send(outcome).is_err() {
                 debug!("a pass over the slots took longer than its cycle");
+            }
+            if went_well {
+                Pass::advance(&pass, plan);
             }
         });
         actix::spawn(async move {
@@ -77,9 +91,9 @@ impl Handler<Execute> for SlotManager {
 impl Pass {
     async fn run(&self, plan: &SlotPlan) -> Outcome {
         match timeout(PASS_PATIENCE, self.control.sync_slots(plan)).await {
-            Ok(Ok(slots)) => {
-                self.confirm(&slots);
-                Outcome::Slots(slots)
+            Ok(Ok(report)) => {
+                self.confirm(&report);
+                Outcome::Slots(report)
             }
             Ok(Err(PgError::NoConnection(reason))) => Outcome::Unreachable(reason),
             Ok(Err(error)) => Outcome::Failed(error.to_string()),
@@ -87,15 +101,33 @@ impl Pass {
         }
     }
 
+    /// Advances the logical slots of a standby beside the passes, one work at a time: while it goes on, only the newest
+    /// plan is kept for afterwards.
+    fn advance(pass: &Rc<Self>, plan: SlotPlan) {
+        let due = !plan.primary && plan.logical().next().is_some();
+        pass.pending.replace(due.then_some(plan));
+        if pass.advancing.replace(true) {
+            return;
+        }
+        let pass = Rc::clone(pass);
+        actix::spawn(async move {
+            loop {
+                let Some(plan) = pass.pending.take() else { break };
+                pass.control.advance_slots(&plan).await;
+            }
+            pass.advancing.set(false);
+        });
+    }
+
     /// Says which slots came and went since the last pass.
-    fn confirm(&self, slots: &Slots) {
-        let names: BTreeSet<String> = slots.iter().map(|(name, ..)| name.clone()).collect();
+    fn confirm(&self, report: &SlotReport) {
+        let names: BTreeSet<String> = report.slots.iter().map(|(name, ..)| name.clone()).collect();
         let before = self.confirmed.replace(names.clone());
         for name in names.difference(&before) {
-            info!("physical slot {name} is there");
+            info!("replication slot {name} is there");
         }
         for name in before.difference(&names) {
-            info!("physical slot {name} is gone");
+            info!("replication slot {name} is gone");
         }
     }
 }

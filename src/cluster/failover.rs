@@ -1,7 +1,8 @@
 //! `failover`: a manual failover or switchover that was asked for.
 
 use super::Revision;
-use super::json::{compact, text, truthy};
+use super::json::{compact, text};
+use crate::config::python::truth;
 use crate::types::Wall;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -40,7 +41,7 @@ impl Failover {
             Ok(_) => return Self { revision, ..Self::default() },
             Err(_) => return Self::parse_legacy(revision, &String::from_utf8_lossy(value)),
         };
-        let scheduled_text = fields.get("scheduled_at").filter(|v| truthy(v)).map(|value| match value {
+        let scheduled_text = fields.get("scheduled_at").filter(|v| truth(v)).map(|value| match value {
             Value::String(text) => text.clone(),
             other => other.to_string(),
         });

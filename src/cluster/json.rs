@@ -1,5 +1,6 @@
 //! JSON as Python's `json.dumps(value, separators=(',', ':'))` writes it, and reading that survives odd types.
 
+use crate::config::loose::parse_int;
 use serde::Serialize;
 use serde_json::Value;
 use serde_json::ser::{CharEscape, Formatter};
@@ -56,46 +57,9 @@ pub(super) fn text(value: Option<&Value>) -> Option<String> {
 /// A whole number, also when it was written as text or as a fraction. `None` for anything else.
 pub(super) fn integer(value: Option<&Value>) -> Option<i64> {
     match value? {
-        Value::Number(number) => number.as_i64().or_else(|| number.as_f64().and_then(rounded)),
-        Value::String(text) => integer_in_text(text.trim()),
-        _ => None,
-    }
-}
-
-fn integer_in_text(text: &str) -> Option<i64> {
-    let (sign, digits) = match text.strip_prefix('-') {
-        Some(rest) => (-1, rest),
-        None => (1, text.strip_prefix('+').unwrap_or(text)),
-    };
-    if !digits.starts_with(|c: char| c.is_ascii_digit() || c == '.') {
-        return None;
-    }
-    let lower = digits.to_ascii_lowercase();
-    let whole = match lower.strip_prefix("0x") {
-        Some(hex) => i64::from_str_radix(hex, 16).ok(),
-        None if lower.len() > 1 && lower.starts_with('0') && lower.bytes().all(|b| b.is_ascii_digit()) => {
-            i64::from_str_radix(&lower, 8).ok()
-        }
-        None => lower.parse().ok().or_else(|| lower.parse().ok().and_then(rounded)),
-    };
-    whole.map(|n| n * sign)
-}
-
-#[allow(clippy::cast_possible_truncation, clippy::cast_precision_loss)]
-fn rounded(number: f64) -> Option<i64> {
-    // i64::MAX is no f64; anything that large is no sensible value anyway.
-    (number.abs() < i64::MAX as f64).then(|| number.round() as i64)
-}
-
-/// What Python's `bool()` says of a value: empty texts, lists and objects, zero and null are false, all else is true.
-pub(super) fn truthy(value: &Value) -> bool {
-    match value {
-        Value::Null => false,
-        Value::Bool(b) => *b,
-        Value::Number(n) => n.as_f64() != Some(0.0),
-        Value::String(s) => !s.is_empty(),
-        Value::Array(a) => !a.is_empty(),
-        Value::Object(o) => !o.is_empty(),
+        // Positions are too large for a detour over f64.
+        Value::Number(number) if number.is_i64() => number.as_i64(),
+        other => parse_int(other, None),
     }
 }
 

@@ -1,7 +1,8 @@
 //! The text of a member key, both ways.
 
-use super::json::{compact, integer, text, truthy};
+use super::json::{compact, integer, text};
 use super::{MemberData, MemberTags, Role, conn_url};
+use crate::config::python::truth;
 use crate::types::{Lsn, Timeline};
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -43,7 +44,7 @@ impl MemberData {
             proxy_url: text(get("proxy_url")),
             checkpoint_after_promote: get("checkpoint_after_promote").and_then(Value::as_bool),
             tags: MemberTags(get("tags").and_then(Value::as_object).cloned().unwrap_or_default()),
-            pending_restart: get("pending_restart").is_some_and(truthy).then_some(true),
+            pending_restart: get("pending_restart").is_some_and(truth).then_some(true),
             pending_restart_reason: typed(get("pending_restart_reason")),
             xlog_location: lsn("xlog_location"),
             replay_lsn: lsn("replay_lsn"),
@@ -51,7 +52,7 @@ impl MemberData {
             replication_state: text(get("replication_state")),
             timeline: integer(get("timeline")).and_then(|n| u32::try_from(n).ok()).map(Timeline),
             scheduled_restart: typed(get("scheduled_restart")),
-            pause: get("pause").is_some_and(truthy).then_some(true),
+            pause: get("pause").is_some_and(truth).then_some(true),
         }
     }
 

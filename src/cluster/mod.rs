@@ -15,6 +15,7 @@ mod member_json;
 mod node;
 mod questions;
 mod schedule;
+mod slot;
 mod slot_name;
 mod status;
 mod sync;
@@ -34,9 +35,10 @@ pub use member::{
 };
 pub use node::{
     CallbackEvent, ControlData, ControlState, DataDir, NodeStatus, PeerStatus, Postmaster, Readiness,
-    ReplicationConnection, ServerFacts, SlotPlan, StopMode, SyncNames, Upstream, WalReceiver,
+    ReplicationConnection, ServerFacts, StopMode, SyncNames, Upstream, WalReceiver,
 };
 pub use schedule::ScheduleTime;
+pub use slot::{SlotCopy, SlotKind, SlotPlan, SlotProof, SlotReport, WantedSlot};
 pub use slot_name::slot_name;
 pub use status::Status;
 pub use sync::SyncState;

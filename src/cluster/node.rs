@@ -236,17 +236,6 @@ pub enum CallbackEvent {
     OnRoleChange,
 }
 
-/// Slots as the rules want them (SLOT-01, SLOT-02).
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct SlotPlan {
-    /// Physical slots that must exist: name, and a position to move an inactive one forward to.
-    pub physical: Vec<(String, Option<Lsn>)>,
-    /// Drop other inactive slots (never in pause).
-    pub drop_unknown: bool,
-    /// `ignore_slots` matchers.
-    pub ignore: Vec<serde_json::Value>,
-}
-
 /// What `synchronous_standby_names` is to be (PG-27).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SyncNames {

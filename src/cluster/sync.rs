@@ -2,6 +2,7 @@
 
 use super::Revision;
 use super::json::{self, compact};
+use crate::config::python::truth;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -25,7 +26,7 @@ impl SyncState {
         let empty = Self { revision, ..Self::default() };
         let Ok(Value::Object(fields)) = serde_json::from_slice(value) else { return empty };
         let leader = json::text(fields.get("leader"));
-        let quorum = match fields.get("quorum").filter(|v| leader.is_some() && json::truthy(v)) {
+        let quorum = match fields.get("quorum").filter(|v| leader.is_some() && truth(v)) {
             None => 0,
             Some(value) => match json::integer(Some(value)).map(u32::try_from) {
                 Some(Ok(quorum)) => quorum,

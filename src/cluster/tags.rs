@@ -1,7 +1,8 @@
-//! The rules by which tags are understood (TAG-01 to TAG-10).
+//! The rules by which tags are understood (TAG-01 to TAG-09).
 
 use super::MemberTags;
-use super::json::{integer, truthy};
+use super::json::integer;
+use crate::config::python::truth;
 use serde_json::Value;
 
 /// Tags that are shown only when they are set.
@@ -70,54 +71,25 @@ impl MemberTags {
     pub fn published(&self) -> Self {
         let shown = |name: &str, value: &Value| {
             !SWITCHES.contains(&name)
-                || truthy(value)
+                || truth(value)
                 || PARTNERS.iter().any(|(switch, priority)| *switch == name && self.0.contains_key(*priority))
         };
         Self(self.0.iter().filter(|(name, value)| shown(name, value)).map(|(n, v)| (n.clone(), v.clone())).collect())
     }
 
-    /// A warning for each switch that says the opposite of its priority; the switch wins (TAG-10).
-    #[must_use]
-    pub fn contradictions(&self) -> Vec<String> {
-        PARTNERS.iter().filter_map(|(switch, priority)| self.contradiction(switch, priority)).collect()
-    }
-
-    fn contradiction(&self, switch: &str, priority: &str) -> Option<String> {
-        let value = self.0.get(switch)?;
-        let number = integer(self.0.get(priority))?;
-        let word = python_text(value);
-        (truthy(value) == (number > 0)).then(|| {
-            format!(
-                "Conflicting configuration between {switch}: {word} and {priority}: {number}. \
-                 Defaulting to {switch}: {word}"
-            )
-        })
-    }
-
     fn switch(&self, name: &str) -> bool {
-        self.0.get(name).is_some_and(truthy)
+        self.0.get(name).is_some_and(truth)
     }
 
     fn switch_or_priority(&self, switch: &str, priority: &str) -> bool {
         match self.0.get(switch) {
             None | Some(Value::Null) => integer(self.0.get(priority)).is_some_and(|n| n <= 0),
-            Some(value) => truthy(value),
+            Some(value) => truth(value),
         }
     }
 
     fn priority(&self, switch: &str, priority: &str) -> i64 {
         if self.switch(switch) { 0 } else { integer(self.0.get(priority)).unwrap_or(1) }
-    }
-}
-
-/// A value as Python prints it.
-fn python_text(value: &Value) -> String {
-    match value {
-        Value::Null => "None".to_owned(),
-        Value::Bool(true) => "True".to_owned(),
-        Value::Bool(false) => "False".to_owned(),
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
     }
 }
 
@@ -176,21 +148,5 @@ mod tests {
         assert_eq!(tags(json!({"nosync": false, "sync_priority": 2})).published().0.len(), 2);
         let texts = tags(json!({"nofailover": "1", "x": "1"}));
         assert_eq!(texts.published(), texts);
-    }
-
-    #[test]
-    fn contradictions_are_named_in_patronis_words() {
-        assert_eq!(
-            tags(json!({"nofailover": true, "failover_priority": 1, "nosync": false, "sync_priority": "0"}))
-                .contradictions(),
-            [
-                "Conflicting configuration between nofailover: True and failover_priority: 1. \
-                 Defaulting to nofailover: True",
-                "Conflicting configuration between nosync: False and sync_priority: 0. Defaulting to nosync: False",
-            ]
-        );
-        for fine in [json!({"nofailover": true, "failover_priority": 0}), json!({"nofailover": true}), json!({})] {
-            assert!(tags(fine).contradictions().is_empty());
-        }
     }
 }

@@ -44,7 +44,7 @@ const fn no_effect(key: &'static str) -> Unsupported {
 }
 
 /// The table.
-pub const UNSUPPORTED: [Unsupported; 16] = [
+pub const UNSUPPORTED: [Unsupported; 14] = [
     not_yet("consul", Layer::Local),
     not_yet("etcd", Layer::Local),
     not_yet("exhibitor", Layer::Local),
@@ -55,8 +55,6 @@ pub const UNSUPPORTED: [Unsupported; 16] = [
     not_yet("watchdog", Layer::Local),
     not_yet("failsafe_mode", Layer::Dynamic),
     not_yet("standby_cluster", Layer::Dynamic),
-    not_yet("slots", Layer::Dynamic),
-    not_yet("permanent_slots", Layer::Dynamic),
     no_effect("thread_pool_size"),
     no_effect("thread_stack_size"),
     no_effect("restapi.thread_pool_size"),
@@ -106,13 +104,12 @@ mod tests {
     fn each_key_has_one_line() {
         let local = json!({"etcd": {"host": "a"}, "citus": {"group": 0},
             "thread_pool_size": 6, "watchdog": {"mode": "required"}});
-        let dynamic = json!({"failsafe_mode": true, "slots": {"a": {}}});
+        let dynamic = json!({"failsafe_mode": true});
         let wanted = [
             "etcd is not supported yet as a configuration store",
             "citus is not supported yet",
             "watchdog is not supported yet",
             "failsafe_mode is not supported yet",
-            "slots is not supported yet",
             "thread_pool_size has no effect",
         ];
         assert_eq!(of(local, dynamic), wanted);
@@ -122,8 +119,7 @@ mod tests {
     fn what_is_off_is_not_named() {
         let local = json!({"etcd3": {"host": "a"}, "watchdog": {"mode": false},
             "failsafe_mode": true, "log": {"traceback_level": "ERROR"}});
-        let dynamic = json!({"slots": {}, "standby_cluster": null, "failsafe_mode": "off",
-            "watchdog": {"mode": "required"}});
+        let dynamic = json!({"standby_cluster": null, "failsafe_mode": "off", "watchdog": {"mode": "required"}});
         assert_eq!(of(local, dynamic), Vec::<String>::new());
     }
 

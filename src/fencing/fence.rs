@@ -17,8 +17,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-/// What PostgreSQL gets between SIGQUIT and SIGKILL.
-const GRACE: Duration = Duration::from_secs(3);
+/// What PostgreSQL gets between SIGQUIT and SIGKILL at least. It is half of the margin that is kept of the lease, so that
+/// the last process is gone before the lease ends.
+const LEAST_GRACE: Duration = Duration::from_millis(300);
 
 /// Between two tries to take hold of a postmaster that has to be stopped.
 const RETRY: Duration = Duration::from_millis(100);
@@ -47,6 +48,8 @@ struct State {
     armed: AtomicBool,
     /// When to fire: nanoseconds since boot; 0: no lease was ever told since the fence was armed last.
     deadline: AtomicU64,
+    /// Patience after SIGQUIT, in nanoseconds.
+    grace: AtomicU64,
     /// Process id in the upper half, the low 32 bits of its start tick in the lower one; 0: not known.
     postmaster: AtomicU64,
     fired: AtomicU64,
@@ -66,6 +69,7 @@ impl Fence {
             clock: Clock::system(),
             armed: AtomicBool::new(false),
             deadline: AtomicU64::new(0),
+            grace: AtomicU64::new(0),
             postmaster: AtomicU64::new(0),
             fired: AtomicU64::new(0),
             bell,
@@ -81,6 +85,7 @@ impl Fence {
 impl Fencing for Fence {
     fn lease(&self, until: Mono, ttl: Duration) {
         let deadline = nanos(until - margin(ttl)).max(1);
+        self.state.grace.store(nanos(Mono(margin(ttl) / 2)), Ordering::SeqCst);
         self.state.deadline.store(deadline, Ordering::SeqCst);
         // The thread finds a later deadline by itself when the earlier one passes.
         self.state.ring();
@@ -178,7 +183,8 @@ impl Watch {
     /// Stops the server for the lease that ended at `deadline`. When that fails it will be tried again.
     fn fire(&self, target: &Target, deadline: u64) {
         say(FIRING);
-        if !target.stop(GRACE) {
+        let grace = Duration::from_nanos(self.state.grace.load(Ordering::SeqCst)).max(LEAST_GRACE);
+        if !target.stop(grace) {
             say(FAILED);
             std::thread::sleep(RETRY);
             return;

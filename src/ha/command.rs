@@ -1,8 +1,8 @@
 //! What a decision may ask for, and what may come of it.
 
 use crate::cluster::{
-    CallbackEvent, Cluster, History, MemberData, NodeStatus, PeerStatus, Revision, Role, SlotPlan, Status, StopMode,
-    SyncNames, SyncState, Upstream,
+    CallbackEvent, Cluster, History, MemberData, NodeStatus, PeerStatus, Revision, Role, SlotPlan, SlotReport, Status,
+    StopMode, SyncNames, SyncState, Upstream, WantedSlot,
 };
 use crate::types::{Lsn, Mono, SystemId, Timeline};
 use serde::{Deserialize, Serialize};
@@ -105,7 +105,7 @@ pub enum Command {
     /// My server's history file of this timeline, its last line completed with the file's modification time and my name.
     /// [`Outcome::History`].
     ReadHistory(Timeline),
-    /// Physical slots that should be here, and may be dropped otherwise. [`Outcome::Slots`].
+    /// Slots that should be here, and may be dropped otherwise. [`Outcome::Slots`].
     SyncSlots(SlotPlan),
     /// Set `synchronous_standby_names`. [`Outcome::Status`]: what the server says after it has taken the change in (or
     /// did not in two seconds: the status shows it), in a moment at which what a primary has written since is long
@@ -113,6 +113,9 @@ pub enum Command {
     SetSyncNames(SyncNames),
     /// Write a little WAL, so that standbys have something to confirm.
     ProduceWal,
+    /// From now on `hot_standby_feedback` is on whatever the settings say, or no more so (PG-28). Outcome at once; files
+    /// are rewritten, and a server that runs reloads them, in the background.
+    EnforceFeedback(bool),
 
     // --- others ---
     /// Run a callback.
@@ -197,6 +200,14 @@ pub enum Job {
         /// pg_basebackup from the leader only.
         basebackup_only: bool,
     },
+    /// Copy the state of these logical slots from the leader, with a restart of this standby in between. Without
+    /// anything to copy the server runs on.
+    CopySlots {
+        /// The leader.
+        upstream: Box<Upstream>,
+        /// Slots as the configuration has them.
+        slots: Vec<WantedSlot>,
+    },
     /// A failed bootstrap: stop, move the data directory aside (`<data_dir>.failed`).
     MoveDataAside,
     /// The user's setting asks for it: remove the data directory.
@@ -218,6 +229,7 @@ pub enum JobKind {
     PostBootstrap,
     Clone,
     Reinitialize,
+    CopySlots,
     MoveDataAside,
     RemoveData,
 }
@@ -232,6 +244,7 @@ impl JobKind {
             | Self::CrashRecovery
             | Self::Clone
             | Self::Reinitialize
+            | Self::CopySlots
             | Self::MoveDataAside
             | Self::RemoveData => true,
             Self::StartPrimary | Self::Stop | Self::Restart | Self::Promote | Self::Bootstrap | Self::PostBootstrap => {
@@ -257,6 +270,7 @@ impl Job {
             Self::PostBootstrap => JobKind::PostBootstrap,
             Self::Clone { .. } => JobKind::Clone,
             Self::Reinitialize { .. } => JobKind::Reinitialize,
+            Self::CopySlots { .. } => JobKind::CopySlots,
             Self::MoveDataAside => JobKind::MoveDataAside,
             Self::RemoveData => JobKind::RemoveData,
         }
@@ -398,8 +412,8 @@ pub enum Outcome {
     Written(Revision),
     /// The server's answer to the status query.
     Status(Box<NodeStatus>),
-    /// Slots now on my server: name, restart_lsn, active.
-    Slots(Vec<(String, Option<Lsn>, bool)>),
+    /// Slots now on my server.
+    Slots(SlotReport),
 }
 
 impl Outcome {

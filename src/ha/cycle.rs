@@ -8,7 +8,7 @@ use super::{
     Answer, AnswerKind, Command, Exit, Finish, Job, JobId, Level, LogLine, MAX_ROUNDS, Memory, Outcome, RequestId,
     Round, Rule, View, sentence::sentence,
 };
-use crate::cluster::{CallbackEvent, Cluster, NodeStatus, Role};
+use crate::cluster::{CallbackEvent, Cluster, NodeStatus, Role, WantedSlot};
 use crate::types::{Lsn, Mono};
 use std::sync::Arc;
 use std::time::Duration;
@@ -61,6 +61,8 @@ pub(super) struct Cycle<'a> {
     pub latest_status: Option<Box<NodeStatus>>,
     /// The state of slots has been dealt with in this cycle.
     pub slots_done: bool,
+    /// Logical slots that must be copied from the leader.
+    pub slots_to_copy: Vec<WantedSlot>,
     log: Vec<LogLine>,
     tail: Vec<Command>,
     answers: Vec<(RequestId, Answer)>,
@@ -86,6 +88,7 @@ impl<'a> Cycle<'a> {
             publish_status: false,
             latest_status: None,
             slots_done: false,
+            slots_to_copy: Vec::new(),
             log: Vec::new(),
             tail: Vec::new(),
             answers: Vec::new(),
@@ -153,8 +156,14 @@ impl<'a> Cycle<'a> {
 
     /// Renews the leader key. `None`: it is lost. A silent store ends the walk (see `rules::silent`).
     pub fn renew(&mut self) -> Result<Option<Lease>, Stop> {
+        // Without a lease in memory the term was begun by another process of this member.
+        let continued = self.memory.lease_until.is_some();
         let outcome = self.ask(Command::RenewLeader)?;
-        self.leased(&outcome)
+        let lease = self.leased(&outcome)?;
+        if lease.is_some() && !continued {
+            self.reset_retention();
+        }
+        Ok(lease)
     }
 
     /// Tries to get the leader key. `None`: somebody else has it. A silent store ends the walk.
@@ -162,11 +171,16 @@ impl<'a> Cycle<'a> {
         let outcome = self.ask(Command::AcquireLeader)?;
         let lease = self.leased(&outcome)?;
         if lease.is_some() {
-            let now = self.view.now;
-            let kept = self.cluster.status.retain_slots.iter().flatten();
-            self.memory.retain_slots = kept.map(|slot| (slot.clone(), now)).collect();
+            self.reset_retention();
         }
         Ok(lease)
+    }
+
+    /// The clocks of kept slots start anew with each term of a leader, and after a restart of its agent (SLOT-04).
+    fn reset_retention(&mut self) {
+        let now = self.view.now;
+        let kept = self.cluster.status.retain_slots.iter().flatten();
+        self.memory.retain_slots = kept.map(|slot| (slot.clone(), now)).collect();
     }
 
     fn leased(&mut self, outcome: &Outcome) -> Result<Option<Lease>, Stop> {
@@ -249,6 +263,11 @@ impl<'a> Cycle<'a> {
     /// To be carried out when the cycle is over; nobody looks at the outcome but the log.
     pub fn tail(&mut self, command: Command) {
         self.tail.push(command);
+    }
+
+    /// Whether such a command is to be carried out at the end.
+    pub fn will(&self, which: impl Fn(&Command) -> bool) -> bool {
+        self.tail.iter().any(which)
     }
 
     /// Publishes another role.
@@ -344,6 +363,7 @@ fn default_action(job: &Job) -> &'static str {
         Job::PostBootstrap => "post_bootstrap",
         Job::Clone { .. } => "bootstrap",
         Job::Reinitialize { .. } => "reinitialize",
+        Job::CopySlots { .. } => "copy_logical_slots",
         Job::MoveDataAside => "moving data directory aside",
         Job::RemoveData => "removing data directory",
     }

@@ -1,6 +1,6 @@
 //! Named facts of a view, computed once: what rules ask about.
 
-use super::{View, tags};
+use super::View;
 use crate::cluster::{Cluster, DataDir, PgState, Readiness, Role};
 use crate::types::{Lsn, PgVersion, SystemId, Timeline};
 
@@ -69,7 +69,7 @@ impl Facts {
                 DataDir::Empty | DataDir::Inaccessible(_) => None,
             }),
             system_id: control.and_then(|c| c.system_id),
-            nofailover: tags::nofailover(&view.me.tags),
+            nofailover: view.me.tags.nofailover(),
             can_rewind,
             can_repair: can_rewind || view.global.remove_data_directory_on_diverged_timelines,
             is_leader: view.memory.lease_until.is_some_and(|until| until > view.now),

@@ -62,14 +62,27 @@ pub struct Memory {
     pub post_bootstrap_done: bool,
     /// A rewind failed and a setting says that the data directory must go.
     pub remove_data: bool,
-    /// Physical slots last seen on my server (name, restart_lsn, active).
+    /// Wanted slots last seen on my server (name, position, active).
     pub slots: Vec<(String, Option<Lsn>, bool)>,
     /// Slots of members, and when the member was last there (leader only).
     pub retain_slots: IndexMap<String, Mono>,
+    /// Logical slots of my server that may be unsafe to use after a promotion.
+    pub unproven_slots: Vec<String>,
+    /// `hot_standby_feedback` is enforced.
+    pub feedback: bool,
     /// The process ends: how far the stop of the server is.
     pub process_end: Option<ProcessEnd>,
     /// Synchronous replication.
     pub sync: SyncMemory,
+}
+
+impl Memory {
+    /// The lease as others are told of it (REST API, proxies): none from the moment a demotion is under way. The lease on
+    /// record ends later, since the fence must not act before its time.
+    #[must_use]
+    pub fn shown_lease(&self) -> Option<Mono> {
+        self.lease_until.filter(|_| self.demotion.is_none())
+    }
 }
 
 /// A restart for later (HA-35).

@@ -9,14 +9,15 @@ mod cycle;
 pub mod facts;
 pub mod invariant;
 pub mod memory;
+pub mod permanent_slots;
 pub mod quorum;
 pub mod request;
 pub mod rewind;
 pub mod rule;
 mod rules;
 pub mod sentence;
+mod slot_plan;
 pub mod sync;
-pub mod tags;
 pub mod upstream;
 pub mod view;
 

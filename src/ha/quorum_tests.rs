@@ -143,7 +143,9 @@ proptest! {
         let winner = NODES[winner];
         let others = start.voters.with("a").without(winner);
         let num = int(others.len()) - start.quorum;
-        prop_assume!(num > 0 && !start.voters.is_empty());
+        if num <= 0 || start.voters.is_empty() {
+            return Ok(());
+        }
         let (numsync, sync) = if listed { (num, others) } else { (0, NameSet::default()) };
         let mut at = QuorumState { numsync, sync, ..start };
         let goal = Goal { leader: winner.to_owned(), active: turn.0.without(winner), ..turned(&at, &turn) };

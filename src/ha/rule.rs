@@ -153,6 +153,8 @@ pub enum Rule {
     PausedPrimaryWithoutLock,
     /// Paused: nobody to follow.
     PausedNoUpstream,
+    /// Logical slots are being copied from the leader: their names.
+    CopyingSlots(Vec<String>),
 
     // --- requests, end ---
     /// A restart that was due has begun.

@@ -29,6 +29,10 @@ fn text(rule: &Rule, me: &str) -> String {
         Rule::Leader => format!("no action. I am ({me}), the leader with the lock"),
         Rule::DemotingFor(action) => format!("{action}: demoting myself"),
         Rule::Replica(leader) => format!("no action. I am ({me}), a secondary, and following a leader ({leader})"),
+        Rule::CopyingSlots(names) => {
+            let names: Vec<String> = names.iter().map(|name| format!("'{name}'")).collect();
+            format!("Copying logical slots [{}] from the primary", names.join(", "))
+        }
         Rule::PausedNoUpstream => format!("no action. I am ({me})"),
         // All others have a fixed text.
         _ => String::new(),

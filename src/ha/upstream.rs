@@ -1,30 +1,15 @@
-//! Whom to stream from, whom to copy, and under which slot name.
+//! Whom to stream from, and whom to copy.
 
-use super::{View, tags};
-use crate::cluster::{Cluster, Member, PgState, Upstream};
+use super::View;
+use crate::cluster::{Cluster, Member, PgState, Upstream, conn_kwargs, slot_name};
 use indexmap::IndexMap;
-
-/// The name of a member's slot: lower case, `-` and `.` become `_`, other characters `u` and four digits or more of
-/// their code point, 63 characters at most.
-#[must_use]
-pub fn slot_name(member: &str) -> String {
-    let mut name = String::new();
-    for c in member.to_lowercase().chars() {
-        match c {
-            'a'..='z' | '0'..='9' | '_' => name.push(c),
-            '-' | '.' => name.push('_'),
-            other => name.push_str(&format!("u{:04}", u32::from(other))),
-        }
-    }
-    name.chars().take(63).collect()
-}
 
 /// The connection to a member of this cluster; `None` when its key has no usable `conn_url`.
 #[must_use]
 pub fn to_member(member: &Member, view: &View) -> Option<Upstream> {
     Some(Upstream {
         name: member.name.as_str().to_owned(),
-        conn: conn_of(member.data.conn_url.as_deref()?)?,
+        conn: address(member.data.conn_url.as_deref()?)?,
         slot: view.global.use_slots.then(|| slot_name(&view.me.name)),
         recovery: IndexMap::new(),
         is_member: true,
@@ -35,10 +20,10 @@ pub fn to_member(member: &Member, view: &View) -> Option<Upstream> {
 /// the leader. Never myself.
 #[must_use]
 pub fn to_follow(view: &View, cluster: &Cluster) -> Option<Upstream> {
-    if tags::nostream(&view.me.tags) {
+    if view.me.tags.nostream() {
         return None;
     }
-    let preferred = tags::replicatefrom(&view.me.tags).filter(|name| *name != view.me.name);
+    let preferred = view.me.tags.replicatefrom().filter(|name| *name != view.me.name);
     let member = preferred.and_then(|name| cluster.member(name)).or_else(|| cluster.leader_member())?;
     if member.name == view.me.name.as_str() { None } else { to_member(member, view) }
 }
@@ -56,7 +41,7 @@ pub fn to_leader<'c>(view: &View, cluster: &'c Cluster) -> Option<(&'c Member, U
 pub fn to_clone(view: &View, cluster: &Cluster, from_leader: bool) -> Option<(String, Upstream)> {
     let leader = cluster.leader_name();
     let offers = |m: &&Member| {
-        tags::clonefrom(&m.data.tags)
+        m.data.tags.clonefrom()
             && m.data.state == Some(PgState::Running)
             && m.name != view.me.name.as_str()
             && Some(&m.name) != leader
@@ -73,27 +58,11 @@ pub fn to_clone(view: &View, cluster: &Cluster, from_leader: bool) -> Option<(St
     }
 }
 
-/// Host, port and database of `postgres://host:port/database`; hosts may be IPv6 addresses in brackets.
-fn conn_of(url: &str) -> Option<IndexMap<String, String>> {
-    let (_, rest) = url.split_once("://")?;
-    let rest = rest.split(['?', '#']).next()?;
-    let (authority, database) = rest.split_once('/').unwrap_or((rest, ""));
-    let address = authority.rsplit_once('@').map_or(authority, |(_, address)| address);
-    let (host, port) = match address.strip_prefix('[') {
-        Some(bracketed) => {
-            let (host, after) = bracketed.split_once(']')?;
-            (host, after.strip_prefix(':').unwrap_or(""))
-        }
-        None => address.rsplit_once(':').unwrap_or((address, "")),
-    };
-    if host.is_empty() {
-        return None;
-    }
-    let port = if port.is_empty() { "5432" } else { port };
-    let mut conn = IndexMap::from([("host".to_owned(), host.to_lowercase()), ("port".to_owned(), port.to_owned())]);
-    if !database.is_empty() {
-        conn.insert("dbname".to_owned(), database.to_owned());
-    }
+/// Host, port and database of a member's URL: as whom and how to connect is for our own settings to say.
+fn address(url: &str) -> Option<IndexMap<String, String>> {
+    let mut conn = conn_kwargs(url)?;
+    conn.retain(|keyword, _| matches!(keyword.as_str(), "host" | "port" | "dbname"));
+    conn.get_mut("host")?.make_ascii_lowercase();
     Some(conn)
 }
 
@@ -102,33 +71,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn slot_names_are_those_of_the_original() {
-        for (member, slot) in [
-            ("postgresql0", "postgresql0"),
-            ("Node-1.example", "node_1_example"),
-            ("a b", "au0032b"),
-            ("ä", "u0228"),
-            (&"x".repeat(70), &"x".repeat(63)),
-        ] {
-            assert_eq!(slot_name(member), slot);
-        }
-    }
-
-    #[test]
-    fn connection_urls_are_taken_apart() {
-        for (url, host, port, database) in [
-            ("postgres://127.0.0.1:5433/postgres", "127.0.0.1", "5433", Some("postgres")),
-            ("postgres://[::1]:5434/db", "::1", "5434", Some("db")),
-            ("postgres://Host/db", "host", "5432", Some("db")),
-            ("postgres://host:5432", "host", "5432", None),
-            ("postgres://u:p@host:1/d?application_name=x", "host", "1", Some("d")),
-        ] {
-            let conn = conn_of(url).unwrap();
-            let get = |key: &str| conn.get(key).map(String::as_str);
-            assert_eq!((get("host"), get("port"), get("dbname")), (Some(host), Some(port), database), "{url}");
-        }
-        for bad in ["", "host:5432", "postgres://", "postgres://:5432/x", "postgres://[::1/x"] {
-            assert_eq!(conn_of(bad), None, "{bad}");
-        }
+    fn a_url_says_where_and_not_as_whom() {
+        let conn = address("postgres://u:p@Host:1/d?sslmode=disable").unwrap();
+        let expected = [("host", "host"), ("port", "1"), ("dbname", "d")];
+        assert_eq!(conn, expected.map(|(k, v)| (k.to_owned(), v.to_owned())).into_iter().collect::<IndexMap<_, _>>());
+        assert_eq!(address("host:5432"), None);
     }
 }

@@ -2,27 +2,13 @@
 
 use super::*;
 use indexmap::IndexMap;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use std::io::Write;
 use std::sync::{Condvar, Mutex};
 use tracing::{debug, error, info, warn};
 
 pub(super) fn settings() -> Log {
-    Log {
-        json: false,
-        level: "INFO".into(),
-        traceback_level: "ERROR".into(),
-        format: json!("%(levelname)s: %(message)s"),
-        dateformat: None,
-        static_fields: Map::new(),
-        max_queue_size: 1000,
-        dir: None,
-        file_num: 4,
-        file_size: 25_000_000,
-        mode: None,
-        loggers: IndexMap::new(),
-        deduplicate_heartbeat_logs: false,
-    }
+    Log { format: json!("%(levelname)s: %(message)s"), ..crate::test_settings::settings(|_| ()).log }
 }
 
 /// Memory that can refuse to go on.

@@ -50,6 +50,9 @@ pub async fn effective(server: &Server, start: &StartAs) -> Result<Effective, Pg
 /// Parameters of the settings for a server of this version, without those that it does not know.
 pub(super) async fn wanted_parameters(server: &Server, version: PgVersion) -> Parameters {
     let mut parameters = parameters::server_parameters(&server.settings(), &server.config_dir(), Some(version));
+    if server.enforce_feedback.get() {
+        parameters::set(&mut parameters, "hot_standby_feedback", "on".to_owned());
+    }
     known::remove_unknown(server, &mut parameters, version).await;
     parameters
 }

@@ -230,8 +230,10 @@ pub async fn heartbeat(server: &Server) -> Result<Rc<Session>, SqlError> {
         return Ok(Rc::clone(session));
     }
     *kept = None;
-    info!("establishing a new patroni heartbeat connection to postgres");
+    // Said of a connection that is there: a server that is down or starts is asked in each cycle.
     let session = Rc::new(Session::open(&conn, &SessionOptions::short("heartbeat")).await?);
+    info!("establishing a new patroni heartbeat connection to postgres");
+    server.remember_version(session.version());
     *kept = Some((conn, Rc::clone(&session)));
     Ok(session)
 }

@@ -38,6 +38,10 @@ impl PostgresControl for Server {
         result
     }
 
+    fn told_version(&self) -> Option<PgVersion> {
+        Self::told_version(self)
+    }
+
     async fn readiness(&self) -> Readiness {
         readiness::readiness(self).await
     }
@@ -179,7 +183,7 @@ impl PostgresControl for Server {
         history::read(self, timeline)
     }
 
-    async fn sync_slots(&self, plan: &SlotPlan) -> Result<Vec<(String, Option<Lsn>, bool)>, PgError> {
+    async fn sync_slots(&self, plan: &SlotPlan) -> Result<SlotReport, PgError> {
         slots::sync_slots(self, plan).await
     }
 
@@ -189,6 +193,22 @@ impl PostgresControl for Server {
 
     async fn produce_wal(&self) -> Result<(), PgError> {
         sync_names::produce_wal(self).await
+    }
+
+    async fn advance_slots(&self, plan: &SlotPlan) {
+        logical_slots::advance(self, plan).await;
+    }
+
+    async fn read_slots(&self, leader: &Upstream, wanted: &[WantedSlot]) -> Vec<SlotCopy> {
+        slot_copy::read(self, leader, wanted).await
+    }
+
+    async fn write_slots(&self, copies: &[SlotCopy]) -> Result<(), PgError> {
+        slot_copy::write(self, copies)
+    }
+
+    fn enforce_feedback(&self, on: bool) {
+        self.enforce_feedback.set(on);
     }
 
     fn callback(&self, event: CallbackEvent, role: Role) {

@@ -28,7 +28,7 @@ pub async fn create_replica(
     basebackup_only: bool,
     cancel: &Cancel,
 ) -> Result<(), PgError> {
-    refuse_when_running(server)?;
+    data_dir::refuse_while_running(server)?;
     let settings = server.settings();
     let mut methods = settings.postgresql.create_replica_methods.clone();
     if basebackup_only || methods.is_empty() {
@@ -60,21 +60,6 @@ pub async fn create_replica(
     }))
 }
 
-/// The data directory of a running server is never touched.
-fn refuse_when_running(server: &Server) -> Result<(), PgError> {
-    let dir = server.data_dir();
-    let program = server.bin("postgres");
-    let name = program.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-    match crate::sys::server_processes(&dir, &name, None).first() {
-        Some(process) => {
-            let reason = format!("{} is in use by process {}", dir.display(), process.pid);
-            error!("{reason}");
-            Err(PgError::File(reason))
-        }
-        None => Ok(()),
-    }
-}
-
 async fn describe(server: &Server, source: &Upstream) -> Result<Source, PgError> {
     let mut conn = member_connection(server, source, &server.replication_user());
     let passfile = pgpass::write(server, &conn)?;
@@ -101,7 +86,6 @@ async fn wipe(server: &Server) -> Result<(), PgError> {
     if is_empty(server) {
         return Ok(());
     }
-    refuse_when_running(server)?;
     data_dir::remove(server).await
 }
 

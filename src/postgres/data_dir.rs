@@ -86,9 +86,14 @@ pub async fn remove(server: &Server) -> Result<(), PgError> {
     }
 }
 
-fn refuse_while_running(server: &Server) -> Result<(), PgError> {
-    match postmaster::find(server) {
-        Some(p) => Err(PgError::Program(format!("PostgreSQL runs on the data directory (pid={})", p.pid))),
+/// Neither a postmaster nor what outlived one (a backend, a single-user server) may stand on it.
+pub(super) fn refuse_while_running(server: &Server) -> Result<(), PgError> {
+    let dir = server.data_dir();
+    let program = server.bin("postgres");
+    let name = program.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+    let left = || crate::sys::server_processes(&dir, &name, None).first().map(|process| process.pid);
+    match postmaster::find(server).map(|p| p.pid).or_else(left) {
+        Some(pid) => Err(PgError::Program(format!("PostgreSQL runs on the data directory (pid={pid})"))),
         None => Ok(()),
     }
 }

@@ -79,7 +79,7 @@ fn overwrite(path: &Path, content: &[u8]) -> io::Result<()> {
 /// Writes only if the content differs. Returns whether it did.
 ///
 /// # Errors
-/// As [`write`].
+/// As [`write()`].
 pub fn write_changed(path: &Path, content: &[u8], mode: u32) -> Result<bool, PgError> {
     if fs::read(path).is_ok_and(|old| old == content) {
         return Ok(false);

@@ -18,6 +18,7 @@ pub async fn launch(server: &Server, start: &StartAs) -> Result<Postmaster, PgEr
         error!("Cannot start PostgreSQL because one is already running.");
         return Ok(running);
     }
+    postmaster::end_orphans(server).await?;
     let parameters = config_writer::effective(server, start).await?.parameters;
     let mut command = Command::new(server.bin("postgres"));
     let data_dir = server.data_dir();

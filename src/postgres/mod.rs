@@ -21,6 +21,7 @@ pub mod hba;
 pub mod history;
 mod known;
 mod launch;
+mod logical_slots;
 pub mod parameters;
 pub mod passfile;
 pub mod pgpass;
@@ -34,6 +35,8 @@ pub mod replication;
 pub mod rewind;
 mod server;
 pub mod single_user;
+pub mod slot_copy;
+mod slot_step;
 pub mod slots;
 pub mod sql_error;
 pub mod status;
@@ -49,11 +52,11 @@ pub mod wire;
 pub use server::{CustomBootstrap, Server, add_user};
 
 use crate::cluster::{
-    CallbackEvent, History, NodeStatus, PendingRestart, Postmaster, Readiness, Role, ServerFacts, SlotPlan, StopMode,
-    SyncNames, Upstream,
+    CallbackEvent, History, NodeStatus, PendingRestart, Postmaster, Readiness, Role, ServerFacts, SlotCopy, SlotPlan,
+    SlotReport, StopMode, SyncNames, Upstream, WantedSlot,
 };
 use crate::config::Settings;
-use crate::types::{Lsn, Timeline};
+use crate::types::{Lsn, PgVersion, Timeline};
 use async_trait::async_trait;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -151,6 +154,11 @@ pub trait PostgresControl {
     /// The status query (3 s to connect, 2 s for the statement, one more try).
     async fn status(&self) -> Result<NodeStatus, PgError>;
 
+    /// `server_version` of the running server, as the last connection to it told; `None`: there was none yet.
+    fn told_version(&self) -> Option<PgVersion> {
+        None
+    }
+
     /// As pg_isready.
     async fn readiness(&self) -> Readiness;
 
@@ -244,8 +252,22 @@ pub trait PostgresControl {
     /// The server's history file of this timeline.
     async fn history(&self, timeline: Timeline) -> Result<History, PgError>;
 
-    /// Creates, drops and advances physical slots; returns those that are there then (name, restart_lsn, active).
-    async fn sync_slots(&self, plan: &SlotPlan) -> Result<Vec<(String, Option<Lsn>, bool)>, PgError>;
+    /// Creates and drops slots, and advances physical ones.
+    async fn sync_slots(&self, plan: &SlotPlan) -> Result<SlotReport, PgError>;
+
+    /// After [`PostgresControl::sync_slots`]: advances the logical slots of a standby and looks whether they are proven.
+    /// May take as long as decoding does; what it finds is in the next report.
+    async fn advance_slots(&self, plan: &SlotPlan);
+
+    /// Reads these logical slots from the leader; those that it has not, or in another shape, are left out.
+    async fn read_slots(&self, leader: &Upstream, wanted: &[WantedSlot]) -> Vec<SlotCopy>;
+
+    /// Writes logical slots into the data directory of the stopped server.
+    async fn write_slots(&self, copies: &[SlotCopy]) -> Result<(), PgError>;
+
+    /// From now on the configuration turns `hot_standby_feedback` on, whatever the settings say, or no more so.
+    /// Changes no file.
+    fn enforce_feedback(&self, on: bool);
 
     /// Makes this the value of `synchronous_standby_names` in postgresql.conf, for each later rewrite too. Returns
     /// whether the server must be told to reload.

@@ -191,6 +191,43 @@ pub async fn kill_all(server: &Server, postmaster: Postmaster, patience: Duratio
     tokio::time::timeout(patience, killing).await.map_err(late)
 }
 
+/// How long what outlived its postmaster may take to go after SIGKILL.
+const ORPHANS_PATIENCE: Duration = Duration::from_secs(10);
+
+/// SIGKILL to backends that outlived their postmaster. A busy one does not notice that it is alone: it would go on to
+/// commit, while others take over, and no server could be started beside it.
+///
+/// # Errors
+/// [`PgError::TimedOut`] when some are left.
+pub async fn end_orphans(server: &Server) -> Result<(), PgError> {
+    if find(server).is_some() {
+        return Ok(());
+    }
+    let program = server.bin("postgres");
+    let program = std::fs::canonicalize(&program).unwrap_or(program);
+    let Some(name) = program.file_name().and_then(|n| n.to_str()) else { return Ok(()) };
+    let data_dir = server.data_dir();
+    let left = || -> Vec<ProcessStat> {
+        let mut left = sys::server_processes(&data_dir, name, None);
+        // Only a child of a postmaster has such a title.
+        left.retain(|p| sys::command_line(p.pid).is_some_and(|title| title.starts_with("postgres: ")));
+        left
+    };
+    let ending = async {
+        loop {
+            let orphans = left();
+            if orphans.is_empty() {
+                return;
+            }
+            let pids: Vec<_> = orphans.iter().map(|p| p.pid.to_string()).collect();
+            warn!("Sending SIGKILL to processes that outlived their postmaster: {}", pids.join(", "));
+            kill(&orphans).await;
+        }
+    };
+    let late = |_| PgError::TimedOut(format!("processes without postmaster are left after {ORPHANS_PATIENCE:?}"));
+    tokio::time::timeout(ORPHANS_PATIENCE, ending).await.map_err(late)
+}
+
 /// Kills processes and gives them a moment to go. What resists (in an uninterruptible wait, say) is found again by the
 /// caller, whose patience decides.
 async fn kill(processes: &[ProcessStat]) {

@@ -5,7 +5,7 @@ use super::connection::{Conn, Session, SessionOptions, checkpoint_by};
 use super::program::{Finished, Program};
 use super::replication::{aim_at_primary, is_primary, member_connection};
 use super::sql_error::SqlError;
-use super::{Cancel, PgError, RewindEnd, Server, conninfo, controldata, guc, pgpass};
+use super::{Cancel, PgError, RewindEnd, Server, conninfo, controldata, guc, pgpass, postmaster};
 use crate::cluster::Upstream;
 use std::time::Duration;
 use tracing::{error, info, warn};
@@ -34,7 +34,11 @@ pub async fn works(server: &Server) -> bool {
 
 /// Archives what is ready, makes sure that the leader is fit, and runs pg_rewind. The server must be stopped.
 pub async fn run(server: &Server, leader: &Upstream, cancel: &Cancel) -> RewindEnd {
-    if let Err(reason) = archive_ready(server, cancel).await {
+    let ready = match postmaster::end_orphans(server).await {
+        Ok(()) => archive_ready(server, cancel).await,
+        Err(reason) => Err(reason),
+    };
+    if let Err(reason) = ready {
         return RewindEnd::TryAgain(reason.to_string());
     }
     let mut conn = member_connection(server, leader, &server.rewind_user());

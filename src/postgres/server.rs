@@ -6,6 +6,7 @@ use super::config_files::Written;
 use super::connection::Connections;
 use super::controldata::ControlCache;
 use super::known::KnownCache;
+use super::logical_slots::LogicalMemory;
 use crate::clock::Clock;
 use crate::cluster::{NodeStatus, Postmaster, SyncNames};
 use crate::config::Settings;
@@ -37,6 +38,7 @@ pub struct Server {
     status: RefCell<Option<NodeStatus>>,
     custom_bootstrap: Cell<CustomBootstrap>,
     program_version: RefCell<Option<(PathBuf, PgVersion)>>,
+    told_version: Cell<Option<PgVersion>>,
     /// The postmaster that was launched or seen last.
     pub(super) postmaster: Cell<Option<Postmaster>>,
     /// Parameters that the installed server knows.
@@ -53,6 +55,10 @@ pub struct Server {
     pub(super) connections: Connections,
     /// The callback that runs.
     pub(super) callbacks: Callbacks,
+    /// What a standby knows of its logical slots.
+    pub(super) logical: RefCell<LogicalMemory>,
+    /// `hot_standby_feedback` is on whatever the settings say.
+    pub(super) enforce_feedback: Cell<bool>,
 }
 
 impl Server {
@@ -65,6 +71,7 @@ impl Server {
             status: RefCell::default(),
             custom_bootstrap: Cell::default(),
             program_version: RefCell::default(),
+            told_version: Cell::default(),
             postmaster: Cell::default(),
             known: KnownCache::default(),
             control: ControlCache::default(),
@@ -73,6 +80,8 @@ impl Server {
             sync_names: RefCell::default(),
             connections: Connections::default(),
             callbacks: Callbacks::default(),
+            logical: RefCell::default(),
+            enforce_feedback: Cell::default(),
         }
     }
 
@@ -208,6 +217,17 @@ impl Server {
     /// Remembers the answer to the status query (`None`: no answer).
     pub fn remember_status(&self, status: Option<NodeStatus>) {
         self.status.replace(status);
+    }
+
+    /// `server_version` as the server itself told it last.
+    #[must_use]
+    pub fn told_version(&self) -> Option<PgVersion> {
+        self.told_version.get()
+    }
+
+    /// A connection told the server's version.
+    pub fn remember_version(&self, version: PgVersion) {
+        self.told_version.set(Some(version));
     }
 
     /// How far a custom bootstrap is.

@@ -2,7 +2,7 @@
 
 use super::archive::archive_ready;
 use super::program::Program;
-use super::{Cancel, PgError, Server, config_writer};
+use super::{Cancel, PgError, Server, config_writer, postmaster};
 use std::collections::BTreeMap;
 use std::path::Path;
 use tracing::{error, info, warn};
@@ -10,6 +10,7 @@ use tracing::{error, info, warn};
 /// Recovers the server and shuts it down cleanly. It must not run. WAL that is ready is archived first; during the
 /// recovery archiving is blocked, since nothing may be archived under the old timeline that the leader does not have.
 pub async fn crash_recovery(server: &Server, cancel: &Cancel) -> Result<(), PgError> {
+    postmaster::end_orphans(server).await?;
     archive_ready(server, cancel).await?;
     clean_archive_status(&server.wal_dir().join("archive_status"));
     let mut options = postmaster_options(&server.data_dir());

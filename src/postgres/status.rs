@@ -39,15 +39,15 @@ const FROM_93: &str = " FROM (SELECT pg_catalog.pg_is_in_recovery() AS standby) 
 /// 9.6 and later. The receiver's function always gives one row.
 const FROM_96: &str = ", pg_catalog.pg_control_checkpoint() c, pg_catalog.pg_stat_get_wal_receiver() wr";
 
-/// The status of the own server. A second try is made when the connection turns out to be broken; an answer that was
-/// cancelled by `statement_timeout` (57014) is no reason to ask again.
+/// The status of the own server. A second try is made when the connection turns out to be broken; a server that takes no
+/// connection, or cancelled the statement by `statement_timeout` (57014), would only say the same again.
 pub async fn status(server: &Server) -> Result<NodeStatus, PgError> {
     let mut tries = 0;
     loop {
         tries += 1;
         match ask(server).await {
             Ok(status) => return Ok(status),
-            Err(error) if tries < 2 && !error.is("57014") && error.stage != Stage::Options => {
+            Err(error) if tries < 2 && matches!(error.stage, Stage::Lost | Stage::TimedOut) => {
                 debug!("status query failed, trying once more: {error}");
             }
             Err(error) => return Err(error.into()),

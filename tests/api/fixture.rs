@@ -1,13 +1,12 @@
 //! A leader or a standby on 127.0.0.1, as the REST API sees it, for tests beside the code and in `tests/`.
 
+use crate::test_settings;
 use patroni::api::{Facts, Snapshot};
 use patroni::cluster::{
     Cluster, ClusterConfig, ControlData, ControlState, DataDir, Leader, Member, MemberData, NodeStatus, PgState,
     Postmaster, Readiness, Revision, Role, ServerFacts, Status, WalReceiver,
 };
-use patroni::config::settings::{
-    Ctl, Etcd3, Global, Log, PgUser, Postgresql, RestApi, Settings, Store, VerifyClient, Watchdog, WatchdogMode,
-};
+use patroni::config::Settings;
 use patroni::ha::ServerReport;
 use patroni::types::{Lsn, Mono, PgVersion, SystemId, Timeline};
 use serde_json::{Map, Value, json};
@@ -21,98 +20,9 @@ pub fn object(value: Value) -> Map<String, Value> {
     value.as_object().cloned().unwrap_or_default()
 }
 
+/// The agent `a`, on any free port.
 pub fn settings() -> Settings {
-    Settings {
-        scope: "batman".into(),
-        namespace: "service".into(),
-        name: "a".into(),
-        global: Global::default(),
-        restapi: RestApi {
-            listen: "127.0.0.1:0".into(),
-            connect_address: "127.0.0.1:8008".into(),
-            authentication: None,
-            certfile: None,
-            keyfile: None,
-            keyfile_password: None,
-            cafile: None,
-            ciphers: None,
-            verify_client: VerifyClient::None,
-            allowlist: None,
-            allowlist_include_members: false,
-            http_extra_headers: Default::default(),
-            https_extra_headers: Default::default(),
-            request_queue_size: 5,
-            server_tokens: "original".into(),
-        },
-        ctl: Ctl::default(),
-        store: Store::Etcd3(Etcd3 {
-            hosts: vec!["127.0.0.1:2379".into()],
-            https: false,
-            use_proxies: false,
-            srv: None,
-            srv_suffix: None,
-            cacert: None,
-            cert: None,
-            key: None,
-            authentication: None,
-        }),
-        bootstrap: None,
-        postgresql: postgresql(),
-        tags: Map::new(),
-        watchdog: Watchdog {
-            mode: WatchdogMode::Off,
-            device: "/dev/watchdog".into(),
-            driver: "default".into(),
-            safety_margin: 5,
-        },
-        log: Log {
-            json: false,
-            level: "INFO".into(),
-            traceback_level: "ERROR".into(),
-            format: Value::Null,
-            dateformat: None,
-            static_fields: Map::new(),
-            max_queue_size: 1000,
-            dir: None,
-            file_num: 4,
-            file_size: 25_000_000,
-            mode: None,
-            loggers: Default::default(),
-            deduplicate_heartbeat_logs: false,
-        },
-    }
-}
-
-fn postgresql() -> Postgresql {
-    Postgresql {
-        listen_addresses: "127.0.0.1".into(),
-        port: 5432,
-        connect_address: "127.0.0.1:5432".into(),
-        proxy_address: None,
-        data_dir: "data/a".into(),
-        config_dir: "data/a".into(),
-        bin_dir: None,
-        bin_name: Default::default(),
-        pgpass: None,
-        database: "postgres".into(),
-        superuser: PgUser::default(),
-        replication: PgUser::default(),
-        rewind: None,
-        parameters: Default::default(),
-        pg_hba: None,
-        pg_ident: None,
-        custom_conf: None,
-        recovery_conf: Default::default(),
-        callbacks: Default::default(),
-        create_replica_methods: Vec::new(),
-        basebackup: Vec::new(),
-        pg_ctl_timeout: Duration::from_secs(60),
-        use_unix_socket: false,
-        use_unix_socket_repl: false,
-        before_stop: None,
-        pre_promote: None,
-        krbsrvname: None,
-    }
+    test_settings::settings(|s| s.restapi.listen = "127.0.0.1:0".into())
 }
 
 pub fn cluster() -> Cluster {

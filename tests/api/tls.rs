@@ -162,7 +162,8 @@ fn an_encrypted_key_needs_its_password() {
 #[test]
 fn wrong_settings_are_named() {
     let authority = Authority::new();
-    let cases: [(&str, fn(&mut RestApi)); 4] = [
+    type Spoiled = fn(&mut RestApi);
+    let cases: [(&str, Spoiled); 4] = [
         ("restapi.certfile '/no/such'", |r| r.certfile = Some("/no/such".into())),
         ("restapi.keyfile '/no/such'", |r| r.keyfile = Some("/no/such".into())),
         ("restapi.cafile '/no/such'", |r| r.cafile = Some("/no/such".into())),

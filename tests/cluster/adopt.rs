@@ -5,9 +5,8 @@ use super::harness::{Cluster, NodeOptions, pg_bin, wait_for};
 /// A PostgreSQL that never heard of us, with the users that the configuration names.
 fn foreign_data_dir(cluster: &Cluster, node: usize) {
     let data = &cluster.nodes[node].data_dir;
-    std::fs::create_dir_all(data.parent().unwrap()).unwrap();
     let script = format!(
-        "{bin}/initdb -D {data} -U postgres --auth=trust -k >/dev/null && \
+        "mkdir -p {dir}/data && {bin}/initdb -D {data} -U postgres --auth=trust -k >/dev/null && \
          {bin}/pg_ctl -D {data} -w -o \"-p {port} -k {dir} -c listen_addresses=''\" start >/dev/null && \
          psql -h {dir} -p {port} -U postgres -d postgres -qc \"ALTER USER postgres PASSWORD 'super'; \
            CREATE USER replicator REPLICATION PASSWORD 'rep'; CREATE USER rewinder PASSWORD 'rew'; \

@@ -4,13 +4,13 @@ use super::harness::{Cluster, NodeOptions, shell};
 use serde_json::{Value, json};
 
 /// Starts the agent with a configuration that cannot work; its exit code and what it said.
-fn refused(cluster: &mut Cluster, over: Value) -> (i32, String) {
+fn refused(cluster: &mut Cluster, over: &Value) -> (i32, String) {
     let number = cluster.nodes.len();
-    let index = cluster.prepare(NodeOptions::new(number).with(over));
+    let index = cluster.prepare(NodeOptions::new(number).with(over.clone()));
     let node = &cluster.nodes[index];
     let command = format!("timeout 20 {}/bin/patroni {}", cluster.dir.display(), node.config_file.display());
     let result = shell(&cluster.dir, &command);
-    assert!(!node.data_dir.exists(), "nothing was created");
+    assert!(!node.data_dir.exists(), "nothing was created: {over} {result:?}");
     result
 }
 
@@ -26,7 +26,7 @@ fn each_mistake_has_its_message() {
         (json!({"restapi": {"listen": "127.0.0.1:99999"}}), vec!["restapi.listen"]),
         (json!({"restapi": {"certfile": "/nowhere/cert.pem"}}), vec!["/nowhere/cert.pem"]),
     ] {
-        let (code, text) = refused(&mut cluster, over.clone());
+        let (code, text) = refused(&mut cluster, &over);
         assert_eq!(code, 1, "{over}: {text}");
         for word in words {
             assert!(text.contains(word), "{over}: '{word}' is not in: {text}");
@@ -64,8 +64,11 @@ fn a_bad_file_on_reload_keeps_what_was_in_force() {
     std::fs::write(&node.config_file, good.replace("\"8MB\"", "\"9MB\"")).unwrap();
     node.agent.signal("HUP");
     cluster.wait("the pending restart", 20, || node.get("/patroni").json()["pending_restart"] == json!(true));
+    cluster.wait("the member key to say so", 5, || {
+        cluster.key("members/postgres-0").unwrap_or_default().contains("\"pending_restart\":true")
+    });
     let (code, text) = cluster.ctl(&["restart", "batman", "postgres-0", "--pending", "--force"]);
-    assert_eq!(code, 0, "{text}");
+    assert_eq!((code, text.contains("Success: restart on member postgres-0")), (0, true), "{text}");
     cluster.wait("the restart", 20, || node.sql("SHOW shared_buffers").is_ok_and(|r| r == "9MB"));
     cluster.wait("no pending restart", 20, || node.get("/patroni").json().get("pending_restart").is_none());
 }

@@ -1,6 +1,6 @@
 //! What dies, and what comes of it.
 
-use super::harness::Cluster;
+use super::harness::{Cluster, shell};
 use serde_json::json;
 use std::time::{Duration, Instant};
 
@@ -84,4 +84,28 @@ fn sigterm_stops_postgresql_and_hands_over() {
     cluster.nodes[old].start();
     cluster.wait_streaming(1, 60);
     assert_eq!(cluster.writable(), [new]);
+}
+
+#[test]
+fn a_busy_backend_does_not_outlive_its_postmaster() {
+    let Some(cluster) = Cluster::with_members("orphan", 1) else { return };
+    let node = &cluster.nodes[0];
+    node.sql("CREATE TABLE t(x int)").unwrap();
+    let busy = "PGOPTIONS= PGPASSWORD=super psql -h 127.0.0.1 -U postgres -d postgres -p PORT \
+         -c 'DO $$ BEGIN LOOP INSERT INTO t VALUES (1); COMMIT; END LOOP; END $$' >/dev/null 2>&1 & echo started";
+    let (code, text) = shell(&cluster.dir, &busy.replace("PORT", &node.pg_port.to_string()));
+    assert_eq!(code, 0, "{text}");
+    let running = "SELECT pid FROM pg_stat_activity WHERE query LIKE 'DO %' AND state = 'active'";
+    let mut backend = String::new();
+    cluster.wait("a busy backend", 10, || {
+        backend = node.sql(running).unwrap_or_default();
+        !backend.is_empty()
+    });
+    node.kill_postmaster();
+    cluster.wait("the server to take writes again", 30, || node.is_writable());
+    // Killed; perhaps not collected yet by whoever inherited it.
+    let stat = std::fs::read_to_string(format!("/proc/{backend}/stat")).unwrap_or_default();
+    assert!(stat.is_empty() || stat.contains(") Z "), "{stat}{}", cluster.logs());
+    assert!(node.log().contains("outlived their postmaster"), "{}", cluster.logs());
+    assert_eq!(cluster.leader(), Some(0));
 }

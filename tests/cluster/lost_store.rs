@@ -1,6 +1,7 @@
 //! The store is gone and comes back.
 
-use super::harness::Cluster;
+use super::harness::{Cluster, NodeOptions};
+use serde_json::json;
 use std::time::{Duration, Instant};
 
 #[test]
@@ -38,4 +39,22 @@ fn a_short_silence_changes_no_role() {
     assert_eq!(cluster.leader(), Some(leader));
     assert_eq!(cluster.nodes[leader].postmaster(), before, "{}", cluster.logs());
     assert_eq!(cluster.writable(), [leader]);
+}
+
+#[test]
+fn the_api_of_a_primary_that_steps_down_says_so_at_once() {
+    let Some(mut cluster) = Cluster::new("lostapi") else { return };
+    // The stop takes a while, and the lease lasts longer.
+    let slow = json!({"bootstrap": {"dcs": {"ttl": 30}}, "postgresql": {"before_stop": "sleep 5"}});
+    cluster.add(NodeOptions::new(0).with(slow));
+    cluster.wait_leader(40);
+    let node = &cluster.nodes[0];
+    cluster.wait("the API to show the leader", 10, || node.get("/primary").code == 200);
+    cluster.freeze_etcd();
+    cluster.wait("the demotion", 20, || node.log().contains("Demoting self (offline)"));
+    let began = Instant::now();
+    cluster.wait("the API to say so", 3, || node.get("/primary").code == 503);
+    assert!(cluster.nodes[0].is_writable(), "the stop is under way still: {:?}", began.elapsed());
+    cluster.wait("the primary to be read-only", 20, || cluster.writable().is_empty());
+    cluster.thaw_etcd();
 }

@@ -13,5 +13,6 @@ mod lost_store;
 mod operate;
 mod python;
 mod rejoin;
+mod slots;
 mod switchover;
 mod sync;

@@ -51,8 +51,10 @@ fn settings_are_shown_and_changed() {
 
     // PATCH merges, null deletes; PUT replaces.
     assert_eq!(node.send("PATCH", "/config", &json!({"ttl": null, "x": {"y": 1}})).code, 200);
-    let config = node.get("/config").json();
-    assert_eq!((config.get("ttl"), &config["x"]["y"]), (None, &json!(1)));
+    cluster.wait("the change to be seen", 10, || {
+        let config = node.get("/config").json();
+        (config.get("ttl"), &config["x"]["y"]) == (None, &json!(1))
+    });
     assert_eq!(node.send("PATCH", "/config", &json!([1])).code, 400);
 }
 

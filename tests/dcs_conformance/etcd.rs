@@ -1,8 +1,7 @@
 //! An etcd of our own, in a temporary directory, on free ports.
 
-use patroni::config::settings::{
-    Ctl, Etcd3, Global, Log, PgUser, Postgresql, RestApi, Settings, Store, VerifyClient, Watchdog, WatchdogMode,
-};
+use crate::test_settings;
+use patroni::config::settings::{Etcd3, Settings, Store};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -151,85 +150,9 @@ pub fn store(hosts: &[String]) -> Etcd3 {
 }
 
 pub fn settings(scope: &str, name: &str, store: Etcd3) -> Settings {
-    Settings {
-        scope: scope.into(),
-        namespace: "service".into(),
-        name: name.into(),
-        global: Global::default(),
-        restapi: RestApi {
-            listen: "127.0.0.1:8008".into(),
-            connect_address: "127.0.0.1:8008".into(),
-            authentication: None,
-            certfile: None,
-            keyfile: None,
-            keyfile_password: None,
-            cafile: None,
-            ciphers: None,
-            verify_client: VerifyClient::None,
-            allowlist: None,
-            allowlist_include_members: false,
-            http_extra_headers: [].into(),
-            https_extra_headers: [].into(),
-            request_queue_size: 5,
-            server_tokens: "Minimal".into(),
-        },
-        ctl: Ctl::default(),
-        store: Store::Etcd3(store),
-        bootstrap: None,
-        postgresql: postgresql(),
-        tags: serde_json::Map::new(),
-        watchdog: Watchdog {
-            mode: WatchdogMode::Off,
-            device: "/dev/watchdog".into(),
-            driver: "default".into(),
-            safety_margin: 5,
-        },
-        log: Log {
-            json: false,
-            level: "INFO".into(),
-            traceback_level: "ERROR".into(),
-            format: serde_json::Value::Null,
-            dateformat: None,
-            static_fields: serde_json::Map::new(),
-            max_queue_size: 1000,
-            dir: None,
-            file_num: 4,
-            file_size: 25_000_000,
-            mode: None,
-            loggers: [].into(),
-            deduplicate_heartbeat_logs: false,
-        },
-    }
-}
-
-fn postgresql() -> Postgresql {
-    Postgresql {
-        basebackup: Vec::new(),
-        listen_addresses: "127.0.0.1".into(),
-        port: 5432,
-        connect_address: "127.0.0.1:5432".into(),
-        proxy_address: None,
-        data_dir: "/nowhere".into(),
-        config_dir: "/nowhere".into(),
-        bin_dir: None,
-        bin_name: [].into(),
-        pgpass: None,
-        database: "postgres".into(),
-        superuser: PgUser::default(),
-        replication: PgUser::default(),
-        rewind: None,
-        parameters: [].into(),
-        pg_hba: None,
-        pg_ident: None,
-        custom_conf: None,
-        recovery_conf: [].into(),
-        callbacks: [].into(),
-        create_replica_methods: Vec::new(),
-        pg_ctl_timeout: Duration::from_secs(60),
-        use_unix_socket: false,
-        use_unix_socket_repl: false,
-        before_stop: None,
-        pre_promote: None,
-        krbsrvname: None,
-    }
+    test_settings::settings(|s| {
+        scope.clone_into(&mut s.scope);
+        name.clone_into(&mut s.name);
+        s.store = Store::Etcd3(store);
+    })
 }

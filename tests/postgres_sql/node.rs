@@ -1,14 +1,12 @@
 //! A PostgreSQL server of a test, in a temporary directory on a free port.
 
+use crate::test_settings;
 use indexmap::IndexMap;
 use patroni::clock::Clock;
 use patroni::cluster::{Readiness, Upstream};
 use patroni::config::Settings;
-use patroni::config::settings::{
-    Ctl, Etcd3, Global, Log, PgUser, Postgresql, RestApi, Secret, Store, VerifyClient, Watchdog, WatchdogMode,
-};
+use patroni::config::settings::{PgUser, Secret};
 use patroni::postgres::{Server, readiness};
-use serde_json::{Map, Value};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -196,99 +194,17 @@ fn user(name: &str, password: &str) -> PgUser {
 }
 
 pub fn settings(name: &str, data_dir: &Path, port: u16) -> Settings {
-    Settings {
-        scope: "batman".to_owned(),
-        namespace: "service".to_owned(),
-        name: name.to_owned(),
-        global: Global { use_pg_rewind: true, ..Global::default() },
-        restapi: restapi(),
-        ctl: Ctl::default(),
-        store: Store::Etcd3(Etcd3 {
-            hosts: Vec::new(),
-            https: false,
-            use_proxies: false,
-            srv: None,
-            srv_suffix: None,
-            cacert: None,
-            cert: None,
-            key: None,
-            authentication: None,
-        }),
-        bootstrap: None,
-        postgresql: Postgresql {
-            listen_addresses: "127.0.0.1".to_owned(),
-            port,
-            connect_address: format!("127.0.0.1:{port}"),
-            proxy_address: None,
-            data_dir: data_dir.to_owned(),
-            config_dir: data_dir.to_owned(),
-            bin_dir: bin_dir(),
-            bin_name: IndexMap::new(),
-            pgpass: Some(data_dir.with_extension("pgpass")),
-            database: "postgres".to_owned(),
-            superuser: user("postgres", "super-'pass"),
-            replication: user("replicator", "rep-pass"),
-            rewind: Some(user("rewinder", "rewind-pass")),
-            parameters: IndexMap::new(),
-            pg_hba: None,
-            pg_ident: None,
-            custom_conf: None,
-            recovery_conf: IndexMap::new(),
-            callbacks: IndexMap::new(),
-            create_replica_methods: Vec::new(),
-            basebackup: Vec::new(),
-            pg_ctl_timeout: Duration::from_secs(60),
-            use_unix_socket: false,
-            use_unix_socket_repl: false,
-            before_stop: None,
-            pre_promote: None,
-            krbsrvname: None,
-        },
-        tags: Map::new(),
-        watchdog: Watchdog {
-            mode: WatchdogMode::Off,
-            device: PathBuf::from("/dev/watchdog"),
-            driver: "default".to_owned(),
-            safety_margin: 5,
-        },
-        log: log(),
-    }
-}
-
-fn restapi() -> RestApi {
-    RestApi {
-        listen: "127.0.0.1:0".to_owned(),
-        connect_address: "127.0.0.1:8008".to_owned(),
-        authentication: None,
-        certfile: None,
-        keyfile: None,
-        keyfile_password: None,
-        cafile: None,
-        ciphers: None,
-        verify_client: VerifyClient::None,
-        allowlist: None,
-        allowlist_include_members: false,
-        http_extra_headers: IndexMap::new(),
-        https_extra_headers: IndexMap::new(),
-        request_queue_size: 5,
-        server_tokens: "original".to_owned(),
-    }
-}
-
-fn log() -> Log {
-    Log {
-        json: false,
-        level: "INFO".to_owned(),
-        traceback_level: "ERROR".to_owned(),
-        format: Value::Null,
-        dateformat: None,
-        static_fields: Map::new(),
-        max_queue_size: 1000,
-        dir: None,
-        file_num: 4,
-        file_size: 25_000_000,
-        mode: None,
-        loggers: IndexMap::new(),
-        deduplicate_heartbeat_logs: false,
-    }
+    test_settings::settings(|s| {
+        name.clone_into(&mut s.name);
+        s.global.use_pg_rewind = true;
+        let postgresql = &mut s.postgresql;
+        postgresql.port = port;
+        postgresql.connect_address = format!("127.0.0.1:{port}");
+        postgresql.data_dir = data_dir.to_owned();
+        postgresql.config_dir = data_dir.to_owned();
+        postgresql.bin_dir = bin_dir();
+        postgresql.pgpass = Some(data_dir.with_extension("pgpass"));
+        postgresql.superuser = user("postgres", "super-'pass");
+        postgresql.rewind = Some(user("rewinder", "rewind-pass"));
+    })
 }

@@ -5,7 +5,7 @@ use super::world::World;
 use async_trait::async_trait;
 use patroni::cluster::{
     CallbackEvent, ControlData, ControlState, DataDir, History, NodeStatus, PendingRestart, Postmaster, Readiness,
-    Role, ServerFacts, SlotPlan, StopMode, SyncNames, Upstream,
+    Role, ServerFacts, SlotCopy, SlotPlan, SlotReport, StopMode, SyncNames, Upstream, WantedSlot,
 };
 use patroni::config::Settings;
 use patroni::postgres::{Cancel, LeaderPoint, PgError, PostgresControl, RewindEnd, ShutdownPoint, StartAs};
@@ -423,7 +423,7 @@ impl PostgresControl for ModelPostgres {
         self.history_file().await
     }
 
-    async fn sync_slots(&self, plan: &SlotPlan) -> Result<Vec<(String, Option<Lsn>, bool)>, PgError> {
+    async fn sync_slots(&self, plan: &SlotPlan) -> Result<SlotReport, PgError> {
         self.connect().await?;
         let now = self.world.now();
         let mut inner = self.world.lock();
@@ -432,14 +432,15 @@ impl PostgresControl for ModelPostgres {
             .filter_map(|n| inner.nodes[n].server.process.as_ref()?.upstream.as_ref()?.slot.clone())
             .collect();
         let data = inner.nodes[self.node].server.data.as_mut().ok_or_else(refused)?;
-        for (name, lsn) in &plan.physical {
-            data.slots.entry(name.clone()).or_insert(*lsn);
+        for slot in &plan.slots {
+            data.slots.entry(slot.name.clone()).or_insert(slot.lsn);
         }
         if plan.drop_unknown {
-            let wanted = |name: &String| plan.physical.iter().any(|(n, _)| n == name) || active.contains(name);
+            let wanted = |name: &String| plan.wanted(name).is_some() || active.contains(name);
             data.slots.retain(|name, _| wanted(name));
         }
-        Ok(data.slots.iter().map(|(name, lsn)| (name.clone(), *lsn, active.contains(name))).collect())
+        let slots = data.slots.iter().map(|(name, lsn)| (name.clone(), *lsn, active.contains(name))).collect();
+        Ok(SlotReport { slots, ..SlotReport::default() })
     }
 
     async fn set_sync_names(&self, names: &SyncNames) -> Result<bool, PgError> {
@@ -456,6 +457,20 @@ impl PostgresControl for ModelPostgres {
     async fn produce_wal(&self) -> Result<(), PgError> {
         self.connect().await
     }
+
+    // The model's clusters have no logical slots.
+
+    async fn advance_slots(&self, _: &SlotPlan) {}
+
+    async fn read_slots(&self, _: &Upstream, _: &[WantedSlot]) -> Vec<SlotCopy> {
+        Vec::new()
+    }
+
+    async fn write_slots(&self, _: &[SlotCopy]) -> Result<(), PgError> {
+        Ok(())
+    }
+
+    fn enforce_feedback(&self, _: bool) {}
 
     fn callback(&self, event: CallbackEvent, role: Role) {
         self.log(format!("callback {event:?} {role}"));

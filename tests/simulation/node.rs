@@ -136,11 +136,17 @@ fn wire(build: &Build) -> Addr<Coordinator> {
     };
     Coordinator::create(|context| {
         let me = context.address();
-        let supervisor =
-            PostgresSupervisor::new(control.clone(), clock.clone(), settings.clone(), me.clone().recipient()).start();
+        let wake = me.clone().recipient();
+        let supervisor = PostgresSupervisor::new(control.clone(), clock.clone(), settings.clone(), wake)
+            .watched_by(me.clone().recipient())
+            .start();
         let monitor = PostgresMonitor::new(control.clone(), clock.clone(), supervisor.clone().recipient()).start();
         let peers = Peers::new(clock.clone(), Arc::new(ModelPeers { world: Arc::clone(&world), node })).start();
-        config.do_send(Subscribers { all: vec![supervisor.clone().recipient()], local_only: Vec::new() });
+        config.do_send(Subscribers {
+            all: vec![supervisor.clone().recipient()],
+            local_only: Vec::new(),
+            reread: Vec::new(),
+        });
         session.do_send(WatchStore(me.clone().recipient()));
         let partners = Partners {
             load: session.clone().recipient(),

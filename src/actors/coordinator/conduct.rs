@@ -234,7 +234,7 @@ impl Coordinator {
             // Not at the end of the cycle: the rest of it may take longer than the old lease lasts.
             self.memory.lease_until = Some(until);
             self.fence.lease(until, self.settings.global.ttl);
-            self.publisher.lease(Some(until));
+            self.publisher.lease(self.memory.shown_lease());
         }
         if let Some(cluster) = read {
             self.publisher.cluster(cluster, self.clock.mono(), self.clock.wall());
@@ -248,7 +248,7 @@ impl Coordinator {
 
     fn next_round(&mut self, ctx: &mut Ctx) {
         let Some(cycle) = self.cycle.as_mut() else { return };
-        match std::mem::replace(&mut cycle.phase, Phase::Gather(Gather::default())) {
+        match std::mem::replace(&mut cycle.phase, Phase::Gather(Box::default())) {
             Phase::Round { view, asked } => self.ask_rules(complete_round(view, asked), ctx),
             other @ (Phase::Gather(_) | Phase::Tail { .. }) => cycle.phase = other,
         }
@@ -258,12 +258,12 @@ impl Coordinator {
     fn finish(&mut self, view: Box<View>, finish: Box<Finish>, ctx: &mut Ctx) {
         cycle_log::sentence(&finish.sentence);
         self.memory = finish.memory.clone();
-        self.publisher.lease(self.memory.lease_until);
+        self.publisher.lease(self.memory.shown_lease());
         self.publisher.scheduled_restart(self.memory.scheduled_restart.clone());
         self.publisher.publish();
         let left = VecDeque::from(finish.commands.clone());
         if let Some(cycle) = self.cycle.as_mut() {
-            cycle.phase = Phase::Tail { view, finish, left, current: None };
+            cycle.phase = Phase::Tail { view, finish, left, current: Box::default() };
         }
         self.tail_step(ctx);
     }
@@ -278,7 +278,7 @@ impl Coordinator {
         }
         match left.pop_front() {
             Some(command) => {
-                *current = Some(Asked { index: ticket.index, command: command.clone(), outcome: None });
+                **current = Some(Asked { index: ticket.index, command: command.clone(), outcome: None });
                 self.send(ticket, command, ctx);
             }
             None => self.close(ctx),

@@ -50,6 +50,7 @@ pub(super) fn route(command: &Command) -> Route {
         | Command::ReloadRecovery { .. }
         | Command::CheckpointAfterPromote
         | Command::ResumeReplay
+        | Command::EnforceFeedback(_)
         | Command::QueryOwnTimeline
         | Command::QueryLeader(_)
         | Command::QueryCheckpointEnd { .. }
@@ -86,6 +87,7 @@ pub(super) fn budget(command: &Command, global: &Global) -> Duration {
         | Command::ReloadRecovery { .. }
         | Command::CheckpointAfterPromote
         | Command::ResumeReplay
+        | Command::EnforceFeedback(_)
         | Command::QueryOwnTimeline
         | Command::ReadHistory(_)
         | Command::SyncSlots(_)

@@ -3,13 +3,13 @@
 use super::*;
 use crate::actors::config_store::DynamicApplied;
 use crate::actors::messages::{Ask, ClusterLoaded, Executed, Observed, SettingsChanged, StatusAnswered, Wake};
-use crate::actors::test_settings::settings;
 use crate::api::Snapshot;
 use crate::cluster::{Cluster, NodeStatus, Revision};
 use crate::fencing::NoFence;
 use crate::ha::{
     Answer, AnswerKind, Command, Finish, Job, JobEnd, JobId, JobResult, LogLine, Outcome, Request, Rule, ServerReport,
 };
+use crate::test_settings::settings;
 use crate::types::Wall;
 use actix::{Addr, Handler};
 use std::time::Duration;
@@ -62,7 +62,7 @@ fn rig(decide: fn(&View) -> Round) -> Rig {
     let (sender, got) = mpsc::unbounded_channel();
     let probe = Probe(sender).start();
     let clock = Clock::tokio(Wall::UNIX_EPOCH);
-    let (publisher, snapshots) = SnapshotPublisher::new(settings(), clock.mono(), Arc::new(|| (0, 0)));
+    let (publisher, snapshots) = SnapshotPublisher::new(Arc::new(settings(|_| ())), clock.mono(), Arc::new(|| (0, 0)));
     let report = snapshots.borrow().server.clone();
     let partners = Partners {
         load: probe.clone().recipient(),
@@ -86,7 +86,7 @@ fn rig(decide: fn(&View) -> Round) -> Rig {
         publisher,
         journal: Journal::in_memory(),
         guardian: probe.recipient(),
-        settings: settings(),
+        settings: Arc::new(settings(|_| ())),
         dynamic: Arc::default(),
         memory: Memory::default(),
     })
@@ -400,7 +400,7 @@ fn a_new_dynamic_configuration_is_in_force_before_the_rules_are_asked() {
         let cluster = Arc::new(Cluster { config, ..Cluster::default() });
         load.reply.do_send(ClusterLoaded { ticket: load.ticket, result: Ok(cluster.clone()) });
         let Got::Apply(apply) = rig.next().await else { panic!("the config store was not asked") };
-        let mut paused = (*settings()).clone();
+        let mut paused = (*Arc::new(settings(|_| ()))).clone();
         paused.global.pause = true;
         let applied = DynamicApplied { ticket: apply.ticket, settings: Arc::new(paused), dynamic: Arc::new(data) };
         apply.reply.do_send(applied);
@@ -408,7 +408,7 @@ fn a_new_dynamic_configuration_is_in_force_before_the_rules_are_asked() {
         assert_eq!(command.command, Command::WatchdogKeepalive);
         answer(&command, Outcome::Ok);
         assert!(rig.snapshots.borrow().settings.global.pause);
-        rig.coordinator.do_send(SettingsChanged(settings()));
+        rig.coordinator.do_send(SettingsChanged(Arc::new(settings(|_| ()))));
         let (load, observe, status) = rig.questions().await;
         observe.reply.do_send(Observed { ticket: observe.ticket, report: rig.report.clone() });
         status.reply.do_send(StatusAnswered { ticket: status.ticket, status: None });

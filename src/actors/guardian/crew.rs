@@ -177,6 +177,7 @@ impl Crew {
                 self.rest.clone().recipient(),
             ],
             local_only: vec![self.coordinator.clone().recipient(), self.guardian.clone().recipient()],
+            reread: vec![self.supervisor.clone().recipient()],
         });
     }
 

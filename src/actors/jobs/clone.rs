@@ -8,8 +8,22 @@ use crate::ha::{JobPhase, JobResult};
 use crate::postgres::{PgError, StartAs};
 use tracing::error;
 
-/// Wipes the data directory, copies, and starts as a standby. What a failed or cancelled copy left is removed.
+/// Copies into an empty data directory and starts as a standby. What a failed or cancelled copy left is removed. Data that
+/// has appeared since the rules saw none (a volume that was mounted late) is left alone.
 pub(super) async fn run(
+    context: &JobContext,
+    source: Option<&Upstream>,
+    upstream: Option<Box<Upstream>>,
+    basebackup_only: bool,
+) -> Result<JobResult, PgError> {
+    if let DataDir::Present(_) = context.server.look().await.data_dir {
+        return Err(PgError::Program("the data directory is not empty: it is not copied over".to_owned()));
+    }
+    replace(context, source, upstream, basebackup_only).await
+}
+
+/// Wipes the data directory, copies, and starts as a standby.
+pub(super) async fn replace(
     context: &JobContext,
     source: Option<&Upstream>,
     upstream: Option<Box<Upstream>>,

@@ -3,6 +3,7 @@
 
 mod bootstrap;
 mod clone;
+mod copy_slots;
 mod crash_recovery;
 mod data_dir;
 mod follow;
@@ -44,7 +45,12 @@ pub(super) fn start(server: &Rc<Server>, job: Job) -> Option<JobId> {
     let server = Rc::clone(server);
     actix::spawn(async move {
         let context = JobContext { server: Rc::clone(&server), cancel };
-        let result = match run(&context, job).await {
+        let end = tokio::select! {
+            biased;
+            () = server.job_abandoned.notified() => Err(PgError::Cancelled),
+            end = run(&context, job) => end,
+        };
+        let result = match end {
             Ok(result) => result,
             Err(PgError::Cancelled) => JobResult::Cancelled,
             Err(error) => JobResult::Failed(error.to_string()),
@@ -72,6 +78,7 @@ async fn run(context: &JobContext, job: Job) -> Result<JobResult, PgError> {
         Job::Reinitialize { source, upstream, basebackup_only } => {
             reinitialize::run(context, source.as_deref(), upstream, basebackup_only).await
         }
+        Job::CopySlots { upstream, slots } => copy_slots::run(context, &upstream, &slots).await,
         Job::MoveDataAside => data_dir::move_aside(context).await,
         Job::RemoveData => data_dir::remove(context).await,
     }

@@ -17,5 +17,5 @@ pub(super) async fn run(
     let timeout = Some(context.server.settings().global.retry_timeout);
     let stop = Shutdown { mode: StopMode::Immediate, checkpoint: false, timeout, within_restart: false };
     shut_down(context, stop).await?;
-    clone::run(context, source, upstream, basebackup_only).await
+    clone::replace(context, source, upstream, basebackup_only).await
 }

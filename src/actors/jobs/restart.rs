@@ -9,21 +9,26 @@ use crate::postgres::{PgError, StartAs};
 use std::time::Duration;
 use tracing::warn;
 
-/// Restarts in the same role. A standby that was started by another process keeps the recovery settings of its files.
+/// Restarts in the same role.
 pub(super) async fn run(context: &JobContext, timeout: Option<Duration>) -> Result<JobResult, PgError> {
+    let plan = present(context, timeout).await;
+    restart_with(context, plan).await
+}
+
+/// A start in the same role. A standby that was started by another process keeps the recovery settings of its files.
+pub(super) async fn present(context: &JobContext, timeout: Option<Duration>) -> Launch {
     let server = &context.server;
     let standby = server.look().await.recovery_files;
     let remembered = server.started_as().filter(|s| matches!(s, StartAs::Standby { .. }) == standby);
     let write_recovery = remembered.is_some();
     let present = if standby { StartAs::Standby { upstream: None } } else { StartAs::Primary };
-    let plan = Launch {
+    Launch {
         start: remembered.unwrap_or(present),
         write_recovery,
         role: Some(server.role()),
         state: PgState::Starting,
         patience: context.start_patience(timeout),
-    };
-    restart_with(context, plan).await
+    }
 }
 
 /// Stops fast (after a CHECKPOINT on a primary, so that the gap is short) and starts by the plan.

@@ -71,6 +71,15 @@ impl Server {
         Some(true)
     }
 
+    /// Gives up the running job where it stands, in a phase that has no way back: only for a server that is stopped at
+    /// once after that.
+    pub fn abandon_job(&self) {
+        if let Some(report) = self.inner_mut().report.job.as_mut() {
+            report.cancelled = true;
+        }
+        self.job_abandoned.notify_waiters();
+    }
+
     /// Whether the running job was told to cancel.
     pub fn job_is_cancelled(&self) -> bool {
         self.inner().report.job.as_ref().is_some_and(|j| j.cancelled)

@@ -25,6 +25,8 @@ impl Server {
             inner.changes += 1;
             inner.answered = false;
         }
+        // The fence has to know whom to stop before anything else can go wrong.
+        self.moved();
         let server = Rc::clone(self);
         actix::spawn(async move {
             server.control.exited(postmaster).await;
@@ -54,6 +56,15 @@ impl Server {
         }
         self.moved();
         self.wake(Wake::PostmasterExit);
+    }
+
+    /// A server that ended before the news of the pause came was stopped by hand, not lost.
+    pub fn excuse_crash(&self) {
+        let paused = self.settings().global.pause;
+        if paused && self.postmaster().is_none() && matches!(self.state(), PgState::Crashed | PgState::StartFailed) {
+            self.set_state(PgState::Stopped);
+            self.wake(Wake::Job);
+        }
     }
 
     /// Looks, and takes over what was seen. When the look hangs (a dead disk) the last facts are returned.
@@ -87,6 +98,7 @@ impl Server {
                 inner.report.version = Some(version);
             }
             inner.report.facts = facts;
+            inner.looked_at = true;
         }
         if let Some(postmaster) = found
             && self.postmaster() != Some(postmaster)

@@ -4,7 +4,7 @@ use super::sync;
 use crate::cluster::{Cluster, Failover, Member, PeerStatus};
 use crate::config::settings::SynchronousMode;
 use crate::ha::cycle::{Cycle, Stop};
-use crate::ha::{Command, Outcome, tags};
+use crate::ha::{Command, Outcome};
 use crate::types::Lsn;
 
 /// `failover`, `switchover` or `manual failover`: what the failover key asks for.
@@ -47,7 +47,7 @@ pub(super) fn poll(cycle: &mut Cycle<'_>, members: &[Member]) -> Result<Vec<Peer
 pub(super) fn limitation(peer: &PeerStatus) -> Option<&'static str> {
     if !peer.reachable {
         Some("not reachable")
-    } else if tags::nofailover(&peer.tags) {
+    } else if peer.tags.nofailover() {
         Some("not allowed to promote")
     } else if peer.watchdog_failed {
         Some("not watchdog capable")
@@ -78,7 +78,7 @@ pub(super) fn exists(cycle: &mut Cycle<'_>, reached: Option<Lsn>, but_candidate:
             if but_candidate { candidate.is_none_or(|c| m.name != c) } else { candidate.is_none_or(|c| m.name == c) };
         m.name != cycle.view.me.name.as_str()
             && (!synchronous || manual || cycle.cluster.sync.matches(m.name.as_str(), false))
-            && !tags::nofailover(&m.data.tags)
+            && !m.data.tags.nofailover()
             && named(m.data.api_url.as_deref()).is_some()
             && wanted
     };

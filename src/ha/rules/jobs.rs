@@ -44,7 +44,7 @@ fn remember(cycle: &mut Cycle<'_>, end: &JobEnd) {
         JobKind::Promote => promoted(cycle, &end.result),
         JobKind::Rewind => rewound(cycle, &end.result),
         JobKind::Stop => stopped(cycle, end),
-        JobKind::StartPrimary | JobKind::Follow | JobKind::Restart => started(cycle, end),
+        JobKind::StartPrimary | JobKind::Follow | JobKind::Restart | JobKind::CopySlots => started(cycle, end),
         JobKind::Clone | JobKind::Reinitialize => cloned(cycle, end),
         JobKind::Bootstrap => cycle.memory.bootstrap_failed |= end.result != JobResult::Done,
         JobKind::PostBootstrap => match end.result {

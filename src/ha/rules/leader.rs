@@ -1,6 +1,6 @@
 //! The lock is mine (ha-rules 6 and 10).
 
-use super::{candidates, demote, diverged, failover, history, slots, sync};
+use super::{candidates, demote, diverged, failover, history, retention, slots, sync};
 use crate::cluster::Role;
 use crate::ha::cycle::{Cycle, Lease, Maybe, Step};
 use crate::ha::memory::DemoteMode;
@@ -21,7 +21,7 @@ pub(super) fn rule(cycle: &mut Cycle<'_>) -> Maybe {
     }
     let Some(lease) = cycle.renew()? else { return lost(cycle).map(Some) };
     upkeep(cycle);
-    slots::write_status_later(cycle);
+    retention::write_status_later(cycle);
     if waiting && (cycle.view.status.is_none() || matches!(cycle.role, Role::Primary | Role::Promoted)) {
         return Ok(Some(Rule::WaitingForPromotion));
     }
@@ -104,6 +104,7 @@ fn promote(cycle: &mut Cycle<'_>, promoted: Rule) -> Step {
     let job = Job::Promote { wait: cycle.view.global.loop_wait };
     let refused = cycle.start("promote", job)?.err();
     if refused.is_none() {
+        slots::warn_of_unproven(cycle);
         cycle.memory.last_timeline = None;
         cycle.memory.rewind = RewindState::Initial;
         cycle.memory.recovering = false;

@@ -4,7 +4,7 @@ use crate::PATRONI_VERSION;
 use crate::cluster::{MemberData, NodeStatus, PgState, Role};
 use crate::ha::cycle::Cycle;
 use crate::ha::rewind::RewindState;
-use crate::ha::{Command, JobKind, Rule, tags};
+use crate::ha::{Command, JobKind, Rule};
 use crate::types::Timeline;
 
 /// The command to write it; `None` when the store is silent.
@@ -25,7 +25,7 @@ fn data(cycle: &mut Cycle<'_>) -> MemberData {
         version: Some(PATRONI_VERSION.to_owned()),
         proxy_url: view.me.proxy_url.clone().filter(|url| !url.is_empty()),
         checkpoint_after_promote: awaits_checkpoint.then_some(false),
-        tags: tags::published(&view.me.tags),
+        tags: view.me.tags.published(),
         pending_restart: (!pending.is_empty()).then_some(true),
         pending_restart_reason: (!pending.is_empty()).then(|| pending.clone()),
         scheduled_restart: cycle.memory.scheduled_restart.as_ref().map(|s| s.data.clone()),

@@ -17,6 +17,7 @@ mod recover;
 mod replica;
 mod requests;
 mod restart;
+mod retention;
 mod silent;
 mod slots;
 mod starting;
@@ -93,10 +94,12 @@ pub(super) fn walk(view: &View) -> Round {
 }
 
 fn stages(cycle: &mut Cycle<'_>) -> Step {
+    slots::enforce_feedback(cycle);
     let rule = first(cycle)?;
     let rule = requests::act(cycle, rule)?;
     let rule = restart::scheduled(cycle, rule)?;
     slots::synchronize(cycle)?;
+    let rule = slots::copy(cycle, rule)?;
     jobs::announce_first_start(cycle);
     Ok(rule)
 }

@@ -3,7 +3,7 @@
 use super::{candidates, failover, leader, replica, sync};
 use crate::cluster::{Cluster, Member};
 use crate::ha::cycle::{Cycle, Lease, Maybe, Step, Stop};
-use crate::ha::{Command, Outcome, Rule, tags};
+use crate::ha::{Command, Outcome, Rule};
 use crate::types::Timeline;
 
 /// Nobody has the lock.
@@ -143,11 +143,11 @@ pub(super) fn outranks_all(
     let voters = if sync::quorum_is_active(cycle) { Some(sync::members(&cycle.cluster.sync)) } else { None };
     let votes = |name: &str| voters.as_ref().is_some_and(|voters| voters.contains(name));
     let asked = |m: &&Member| {
-        let may_count = !tags::nofailover(&m.data.tags) || votes(m.name.as_str());
+        let may_count = !m.data.tags.nofailover() || votes(m.name.as_str());
         m.name != me && candidates::named(m.data.api_url.as_deref()).is_some() && may_count
     };
     let peers: Vec<Member> = members.iter().filter(asked).cloned().collect();
-    let mine = tags::failover_priority(&cycle.view.me.tags);
+    let mine = cycle.view.me.tags.failover_priority();
     let active = sync::is_active(cycle);
     let state = cycle.cluster.sync.clone();
     // Whoever wrote the key may have more than everybody else, and be alive: it has its own chance.
@@ -174,7 +174,7 @@ pub(super) fn outranks_all(
         if peer.position.0 == 0 {
             continue;
         }
-        let theirs = tags::failover_priority(&peer.tags);
+        let theirs = peer.tags.failover_priority();
         let mut yields = peer.position == position && theirs > mine;
         if yields && former_leader == Some(name.as_str()) {
             cycle.info(format!(

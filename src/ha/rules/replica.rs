@@ -4,7 +4,7 @@ use super::{demote, diverged, slots, sync};
 use crate::cluster::{CallbackEvent, Role};
 use crate::ha::cycle::{Cycle, Maybe, Step, Stop};
 use crate::ha::memory::{DemoteMode, StartEvent};
-use crate::ha::{Command, Job, Outcome, Rule, tags, upstream};
+use crate::ha::{Command, Job, Outcome, Rule, upstream};
 
 /// Somebody else has the lock.
 pub(super) fn rule(cycle: &mut Cycle<'_>) -> Maybe {
@@ -43,7 +43,7 @@ pub(super) fn follow(cycle: &mut Cycle<'_>, demoted: Rule, followed: Rule) -> St
     sync::empty_list_of_standby(cycle);
     // Between two leaders a standby keeps its upstream: what it still receives is not lost, and before PostgreSQL 13
     // each change costs a restart.
-    if cycle.facts.unlocked && whom.is_none() && !tags::nostream(&cycle.view.me.tags) {
+    if cycle.facts.unlocked && whom.is_none() && !cycle.view.me.tags.nostream() {
         cycle.set_role(Role::Replica);
         return Ok(followed);
     }

@@ -2,7 +2,6 @@
 
 use super::{NameSet, names};
 use crate::cluster::{Cluster, Member, NodeStatus, PgState, ReplicationConnection};
-use crate::ha::tags;
 use crate::types::Lsn;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -152,7 +151,7 @@ fn standbys<'a>(status: &'a NodeStatus, cluster: &'a Cluster, me: &str) -> Vec<S
         .iter()
         .filter_map(|(name, (row, lsn))| {
             let member = members.get(name)?;
-            let nofailover = tags::nofailover(&member.data.tags);
+            let nofailover = member.data.tags.nofailover();
             let priority = member.data.tags.sync_priority();
             let standby = Standby { row, lsn: *lsn, nofailover, priority };
             (!cascades(&members, &rows, member)).then_some(standby)

@@ -29,6 +29,8 @@ pub(in crate::ha) struct World {
     pub(in crate::ha) set_names: Option<Outcome>,
     /// What standbys are after a change of the list: name, `sync_state`, position; `None`: as they were.
     pub(in crate::ha) standbys: Option<Vec<(String, String, u64)>>,
+    pub(in crate::ha) slots_to_copy: Vec<String>,
+    pub(in crate::ha) unproven_slots: Vec<String>,
 }
 
 pub(in crate::ha) fn world() -> World {
@@ -123,7 +125,11 @@ impl World {
             Command::ReadHistory(_) => {
                 self.history.clone().map_or_else(|| Outcome::Failed("no".to_owned()), Outcome::History)
             }
-            Command::SyncSlots(_) => Outcome::Slots(self.slots.clone()),
+            Command::SyncSlots(_) => Outcome::Slots(SlotReport {
+                slots: self.slots.clone(),
+                copy: self.slots_to_copy.clone(),
+                unproven: self.unproven_slots.clone(),
+            }),
             Command::WriteSync(_) => self.write_sync.clone().unwrap_or(Outcome::Written(Revision(77))),
             Command::DeleteSync(_) => self.write_sync.clone().unwrap_or(Outcome::Ok),
             Command::SetSyncNames(names) => self.set_names.clone().unwrap_or_else(|| self.listed(view, names)),

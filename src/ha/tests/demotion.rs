@@ -273,3 +273,16 @@ fn the_end_cancels_long_work_first() {
     assert!(course.finish.commands.contains(&Command::CancelJob));
     assert_eq!((course.job(), course.finish.exit.clone()), (None, None));
 }
+
+#[test]
+fn a_lease_is_not_shown_while_a_demotion_is_under_way() {
+    let before = leading();
+    assert!(run(&before, &both()).finish.memory.shown_lease().is_some());
+    let silent = leading().silent();
+    let course = run(&silent, &both());
+    assert_eq!(course.sentence(), "demoted self because DCS is not accessible and I was a leader");
+    assert!(course.finish.memory.lease_until.is_some(), "the fence needs it");
+    assert_eq!(course.finish.memory.shown_lease(), None);
+    let (memory, _) = switchover();
+    assert_eq!(memory.shown_lease(), None);
+}

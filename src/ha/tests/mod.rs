@@ -9,6 +9,7 @@ mod properties;
 mod publish;
 mod race;
 mod requests;
+mod slots;
 mod steady;
 mod sync;
 mod together;

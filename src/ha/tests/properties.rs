@@ -209,7 +209,11 @@ fn any_answer(view: &View, command: &Command, pick: usize) -> Outcome {
             .to_vec(),
         Command::QueryCheckpointEnd { .. } => vec![Outcome::Lsn(Lsn(2000)), Outcome::Lsn(Lsn(1))],
         Command::ReadHistory(_) => vec![Outcome::History(History::default())],
-        Command::SyncSlots(_) => vec![Outcome::Slots(vec![("b".to_owned(), Some(Lsn(1)), true)])],
+        Command::SyncSlots(_) => vec![Outcome::Slots(SlotReport {
+            slots: vec![("b".to_owned(), Some(Lsn(1)), true)],
+            copy: vec!["l".to_owned()],
+            unproven: vec!["l".to_owned()],
+        })],
         _ => vec![Outcome::Ok, Outcome::Ok, Outcome::Conflict],
     };
     fitting.extend(silence);

@@ -8,7 +8,7 @@ use crate::types::{Lsn, PgVersion, Timeline};
 fn slots(view: View) -> Vec<(String, Option<u64>)> {
     let course = run(&view, &world());
     let plan = course.slot_plan().cloned().unwrap_or_default();
-    plan.physical.into_iter().map(|(name, lsn)| (name, lsn.map(|l| l.0))).collect()
+    plan.slots.into_iter().map(|slot| (slot.name, slot.lsn.map(|l| l.0))).collect()
 }
 
 fn names(view: View) -> Vec<String> {
@@ -55,7 +55,7 @@ fn slots_of_members() {
     // two members with one slot name
     let course = run(&three("a").member("B", 900), &world());
     assert!(course.logged("share a replication slot name"));
-    assert_eq!(course.slot_plan().unwrap().physical.len(), 2);
+    assert_eq!(course.slot_plan().unwrap().slots.len(), 2);
 }
 
 #[test]

@@ -191,7 +191,7 @@ impl World3 {
                 });
                 return Outcome::History(History { lines: lines.collect() });
             }
-            Command::SyncSlots(_) => return Outcome::Slots(vec![]),
+            Command::SyncSlots(_) => return Outcome::Slots(SlotReport::default()),
             _ => {}
         }
         Outcome::Ok

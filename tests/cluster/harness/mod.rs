@@ -145,7 +145,8 @@ impl Cluster {
     pub fn wait_streaming(&self, count: usize, seconds: u64) {
         self.wait(&format!("{count} streaming standbys"), seconds, || {
             self.leader().is_some_and(|leader| {
-                let sql = "SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'";
+                // Not the WAL streams of base backups.
+                let sql = "SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming' AND application_name ~ '^postgres-'";
                 self.nodes[leader].sql(sql).is_ok_and(|n| n == count.to_string())
             })
         });

@@ -11,20 +11,20 @@ use std::process::Command;
 #[derive(Clone)]
 pub struct NodeOptions {
     pub number: usize,
-    /// Laid over the configuration that every member has (nested; null deletes).
-    pub config: Value,
+    /// Laid over the configuration that every member has, in order (nested; null deletes).
+    pub config: Vec<Value>,
     /// The program, when it is not ours.
     pub program: Option<PathBuf>,
 }
 
 impl NodeOptions {
     pub fn new(number: usize) -> Self {
-        Self { number, config: json!({}), program: None }
+        Self { number, config: Vec::new(), program: None }
     }
 
     /// Lays something over the configuration.
     pub fn with(mut self, config: Value) -> Self {
-        merge(&mut self.config, &config);
+        self.config.push(config);
         self
     }
 }
@@ -81,7 +81,9 @@ impl Node {
                 ],
             },
         });
-        merge(&mut config, &options.config);
+        for over in &options.config {
+            merge(&mut config, over);
+        }
         let config_file = dir.join(format!("{name}.yml"));
         // JSON is YAML.
         std::fs::write(&config_file, serde_json::to_string_pretty(&config).unwrap()).unwrap();
