@@ -48,6 +48,8 @@ pub struct Partners {
     pub status: Recipient<QueryStatus>,
     /// Slot manager.
     pub slots: Recipient<Execute>,
+    /// Sync-standby manager.
+    pub sync: Recipient<Execute>,
     /// Peers.
     pub peers: Recipient<Execute>,
     /// Callbacks.

@@ -217,6 +217,10 @@ async fn execute(dcs: &dyn Dcs, command: Command, budget: Duration) -> Outcome {
             let request = FailoverRequest { leader, candidate, scheduled_at: None };
             plain(within(budget, dcs.write_failover(&request, expect, budget)).await)
         }
+        Command::WriteSync(state) => {
+            within(budget, dcs.write_sync(&state, budget)).await.map_or_else(failure, Outcome::Written)
+        }
+        Command::DeleteSync(expect) => plain(within(budget, dcs.delete_sync(expect, budget)).await),
         Command::WriteHistory(history) => plain(within(budget, dcs.write_history(&history, budget)).await),
         other => Outcome::Failed(format!("not a command for the store: {other:?}")),
     }

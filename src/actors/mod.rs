@@ -22,6 +22,7 @@ mod server;
 mod server_commands;
 pub mod slot_manager;
 pub mod snapshot_publisher;
+pub mod sync_manager;
 pub mod watchdog;
 
 #[cfg(test)]
@@ -39,3 +40,4 @@ pub use callback_runner::CallbackRunner;
 pub use postgres_monitor::PostgresMonitor;
 pub use postgres_supervisor::PostgresSupervisor;
 pub use slot_manager::SlotManager;
+pub use sync_manager::SyncManager;

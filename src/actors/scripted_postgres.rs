@@ -2,7 +2,7 @@
 
 use crate::cluster::{
     CallbackEvent, ControlData, ControlState, DataDir, History, NodeStatus, PendingRestart, Postmaster, Readiness,
-    Role, ServerFacts, SlotCopy, SlotPlan, SlotReport, StopMode, Upstream, WantedSlot,
+    Role, ServerFacts, SlotCopy, SlotPlan, SlotReport, StopMode, SyncNames, Upstream, WantedSlot,
 };
 use crate::config::Settings;
 use crate::postgres::{Cancel, LeaderPoint, PgError, PostgresControl, RewindEnd, ShutdownPoint, StartAs};
@@ -37,6 +37,9 @@ pub(super) struct ScriptedPostgres {
     pub slots_take: Cell<Duration>,
     pub advances_take: Cell<Duration>,
     pub config_changed: Cell<bool>,
+    /// What the server makes of a list that was written, at a reload; `None`: it is taken as written.
+    pub sync_names_overridden: RefCell<Option<String>>,
+    pub sync_names_written: RefCell<Option<String>>,
     alive: watch::Sender<Option<Postmaster>>,
     ready_at: Cell<tokio::time::Instant>,
     next_pid: Cell<i32>,
@@ -64,6 +67,8 @@ impl ScriptedPostgres {
             slots_take: Cell::new(Duration::from_millis(5)),
             advances_take: Cell::default(),
             config_changed: Cell::new(true),
+            sync_names_overridden: RefCell::default(),
+            sync_names_written: RefCell::default(),
             alive: watch::channel(None).0,
             ready_at: Cell::new(tokio::time::Instant::now()),
             next_pid: Cell::new(100),
@@ -176,6 +181,10 @@ impl PostgresControl for ScriptedPostgres {
 
     async fn reload(&self) -> Result<(), PgError> {
         self.note("reload");
+        let written = self.sync_names_overridden.borrow().clone().or_else(|| self.sync_names_written.borrow().clone());
+        if let (Some(text), Ok(status)) = (written, self.status.borrow_mut().as_mut()) {
+            status.synchronous_standby_names = text;
+        }
         Ok(())
     }
 
@@ -362,6 +371,21 @@ impl PostgresControl for ScriptedPostgres {
 
     fn enforce_feedback(&self, on: bool) {
         self.note(format!("enforce_feedback {on}"));
+    }
+
+    async fn set_sync_names(&self, names: &SyncNames) -> Result<bool, PgError> {
+        self.note(format!("set_sync_names {names:?}"));
+        sleep(self.slots_take.get()).await;
+        let text = match names {
+            SyncNames::Own(text) => text.clone(),
+            SyncNames::Users => String::new(),
+        };
+        Ok(self.sync_names_written.replace(Some(text.clone())) != Some(text))
+    }
+
+    async fn produce_wal(&self) -> Result<(), PgError> {
+        self.note("produce_wal");
+        Ok(())
     }
 
     fn callback(&self, event: CallbackEvent, role: Role) {

@@ -35,7 +35,7 @@ pub use member::{
 };
 pub use node::{
     CallbackEvent, ControlData, ControlState, DataDir, NodeStatus, PeerStatus, Postmaster, Readiness,
-    ReplicationConnection, ServerFacts, StopMode, Upstream, WalReceiver,
+    ReplicationConnection, ServerFacts, StopMode, SyncNames, Upstream, WalReceiver,
 };
 pub use schedule::ScheduleTime;
 pub use slot::{SlotCopy, SlotKind, SlotPlan, SlotProof, SlotReport, WantedSlot};

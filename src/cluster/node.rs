@@ -31,6 +31,10 @@ pub struct NodeStatus {
     pub replayed_timestamp: Option<String>,
     /// Start of the postmaster, in PostgreSQL's own text with zone.
     pub postmaster_start_time: Option<String>,
+    /// `synchronous_standby_names` as the server has it.
+    pub synchronous_standby_names: String,
+    /// `synchronous_commit` as the server has it.
+    pub synchronous_commit: String,
     /// Timeline that IDENTIFY_SYSTEM gave on a replication connection to this very server, when it was asked for.
     pub replica_timeline: Option<Timeline>,
 }
@@ -230,6 +234,15 @@ pub enum CallbackEvent {
     OnRestart,
     OnReload,
     OnRoleChange,
+}
+
+/// What `synchronous_standby_names` is to be (PG-27).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SyncNames {
+    /// What the user's parameters say.
+    Users,
+    /// This text, which the rules made.
+    Own(String),
 }
 
 /// pg_ctl's stop modes.

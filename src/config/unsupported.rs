@@ -44,7 +44,7 @@ const fn no_effect(key: &'static str) -> Unsupported {
 }
 
 /// The table.
-pub const UNSUPPORTED: [Unsupported; 19] = [
+pub const UNSUPPORTED: [Unsupported; 14] = [
     not_yet("consul", Layer::Local),
     not_yet("etcd", Layer::Local),
     not_yet("exhibitor", Layer::Local),
@@ -53,12 +53,7 @@ pub const UNSUPPORTED: [Unsupported; 19] = [
     not_yet("zookeeper", Layer::Local),
     not_yet("citus", Layer::Local),
     not_yet("watchdog", Layer::Local),
-    not_yet("tags.nosync", Layer::Local),
-    not_yet("tags.sync_priority", Layer::Local),
     not_yet("failsafe_mode", Layer::Dynamic),
-    not_yet("synchronous_mode", Layer::Dynamic),
-    not_yet("synchronous_mode_strict", Layer::Dynamic),
-    not_yet("maximum_lag_on_syncnode", Layer::Dynamic),
     not_yet("standby_cluster", Layer::Dynamic),
     no_effect("thread_pool_size"),
     no_effect("thread_stack_size"),
@@ -91,7 +86,6 @@ fn is_set(key: &str, tree: &Map<String, Value>) -> bool {
     };
     match key {
         "watchdog" => value.get("mode").is_none_or(|mode| parse_bool(mode) != Some(false)),
-        "maximum_lag_on_syncnode" => python::text(value) != "-1",
         "log.traceback_level" => value.as_str().is_some_and(|level| !level.eq_ignore_ascii_case("error")),
         _ => python::truth(value) && parse_bool(value) != Some(false),
     }
@@ -110,13 +104,12 @@ mod tests {
     fn each_key_has_one_line() {
         let local = json!({"etcd": {"host": "a"}, "citus": {"group": 0},
             "thread_pool_size": 6, "watchdog": {"mode": "required"}});
-        let dynamic = json!({"synchronous_mode": "quorum", "maximum_lag_on_syncnode": 5});
+        let dynamic = json!({"failsafe_mode": true});
         let wanted = [
             "etcd is not supported yet as a configuration store",
             "citus is not supported yet",
             "watchdog is not supported yet",
-            "synchronous_mode is not supported yet",
-            "maximum_lag_on_syncnode is not supported yet",
+            "failsafe_mode is not supported yet",
             "thread_pool_size has no effect",
         ];
         assert_eq!(of(local, dynamic), wanted);
@@ -125,10 +118,8 @@ mod tests {
     #[test]
     fn what_is_off_is_not_named() {
         let local = json!({"etcd3": {"host": "a"}, "watchdog": {"mode": false},
-            "tags": {"nosync": false, "sync_priority": 0},
-            "synchronous_mode": true, "log": {"traceback_level": "ERROR"}});
-        let dynamic = json!({"synchronous_mode": "off", "standby_cluster": null, "failsafe_mode": false,
-            "maximum_lag_on_syncnode": -1, "watchdog": {"mode": "required"}});
+            "failsafe_mode": true, "log": {"traceback_level": "ERROR"}});
+        let dynamic = json!({"standby_cluster": null, "failsafe_mode": "off", "watchdog": {"mode": "required"}});
         assert_eq!(of(local, dynamic), Vec::<String>::new());
     }
 

@@ -1,8 +1,8 @@
 //! What a decision may ask for, and what may come of it.
 
 use crate::cluster::{
-    CallbackEvent, Cluster, History, MemberData, PeerStatus, Revision, Role, SlotPlan, SlotReport, Status, StopMode,
-    Upstream, WantedSlot,
+    CallbackEvent, Cluster, History, MemberData, NodeStatus, PeerStatus, Revision, Role, SlotPlan, SlotReport, Status,
+    StopMode, SyncNames, SyncState, Upstream, WantedSlot,
 };
 use crate::types::{Lsn, Mono, SystemId, Timeline};
 use serde::{Deserialize, Serialize};
@@ -55,6 +55,10 @@ pub enum Command {
     },
     /// Write `history`.
     WriteHistory(History),
+    /// Write `sync` over the version that the value names (`None`: only if absent). [`Outcome::Written`].
+    WriteSync(SyncState),
+    /// Delete `sync` if it has this version still.
+    DeleteSync(Revision),
 
     // --- members ---
     /// GET the `api_url` of these members (name, URL) at once, 2 s for all. [`Outcome::Peers`] in the same order.
@@ -103,6 +107,12 @@ pub enum Command {
     ReadHistory(Timeline),
     /// Slots that should be here, and may be dropped otherwise. [`Outcome::Slots`].
     SyncSlots(SlotPlan),
+    /// Set `synchronous_standby_names`. [`Outcome::Status`]: what the server says after it has taken the change in (or
+    /// did not in two seconds: the status shows it), in a moment at which what a primary has written since is long
+    /// enough after the change that its commits have waited for the new list. [`Outcome::Unknown`]: it may come still.
+    SetSyncNames(SyncNames),
+    /// Write a little WAL, so that standbys have something to confirm.
+    ProduceWal,
     /// From now on `hot_standby_feedback` is on whatever the settings say, or no more so (PG-28). Outcome at once; files
     /// are rewritten, and a server that runs reloads them, in the background.
     EnforceFeedback(bool),
@@ -398,6 +408,10 @@ pub enum Outcome {
         /// Its history file, lines of (timeline, switch point), empty on timeline 1.
         history: Vec<(Timeline, Lsn)>,
     },
+    /// A key was written and has this version now.
+    Written(Revision),
+    /// The server's answer to the status query.
+    Status(Box<NodeStatus>),
     /// Slots now on my server.
     Slots(SlotReport),
 }

@@ -8,7 +8,7 @@ use super::{
     Answer, AnswerKind, Command, Exit, Finish, Job, JobId, Level, LogLine, MAX_ROUNDS, Memory, Outcome, RequestId,
     Round, Rule, View, sentence::sentence,
 };
-use crate::cluster::{CallbackEvent, Cluster, Role, WantedSlot};
+use crate::cluster::{CallbackEvent, Cluster, NodeStatus, Role, WantedSlot};
 use crate::types::{Lsn, Mono};
 use std::sync::Arc;
 use std::time::Duration;
@@ -57,6 +57,8 @@ pub(super) struct Cycle<'a> {
     pub exit: Option<Exit>,
     /// `status` is to be published at the end.
     pub publish_status: bool,
+    /// What the server said last in this cycle, when it was asked again.
+    pub latest_status: Option<Box<NodeStatus>>,
     /// The state of slots has been dealt with in this cycle.
     pub slots_done: bool,
     /// Logical slots that must be copied from the leader.
@@ -84,6 +86,7 @@ impl<'a> Cycle<'a> {
             wake_in: None,
             exit: None,
             publish_status: false,
+            latest_status: None,
             slots_done: false,
             slots_to_copy: Vec::new(),
             log: Vec::new(),
@@ -138,6 +141,11 @@ impl<'a> Cycle<'a> {
         self.asked += commands.len();
         self.rounds += 1;
         Ok(outcomes)
+    }
+
+    /// How many rounds of questions there have been.
+    pub fn rounds(&self) -> usize {
+        self.rounds
     }
 
     /// Asks for one thing.

@@ -1,6 +1,7 @@
 //! What one cycle remembers for the next.
 
 use super::rewind::RewindState;
+use super::sync::SyncMemory;
 use super::{Exit, JobId, JobResult, RequestId};
 use crate::cluster::{Cluster, Role, ScheduledRestartData};
 use crate::types::{Lsn, Mono, Timeline, Wall};
@@ -73,6 +74,8 @@ pub struct Memory {
     pub feedback: bool,
     /// The process ends: how far the stop of the server is.
     pub process_end: Option<ProcessEnd>,
+    /// Synchronous replication.
+    pub sync: SyncMemory,
 }
 
 impl Memory {

@@ -10,12 +10,14 @@ pub mod facts;
 pub mod invariant;
 pub mod memory;
 pub mod permanent_slots;
+pub mod quorum;
 pub mod request;
 pub mod rewind;
 pub mod rule;
 mod rules;
 pub mod sentence;
 mod slot_plan;
+pub mod sync;
 pub mod upstream;
 pub mod view;
 
@@ -34,7 +36,7 @@ use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// More rounds than this in one cycle is a bug: it is counted and the cycle ends.
-pub const MAX_ROUNDS: usize = 8;
+pub const MAX_ROUNDS: usize = 16;
 
 /// Decides what to do next. Deterministic: the same view gives the same round.
 #[must_use]

@@ -139,6 +139,8 @@ pub enum Rule {
     LostLockNotPromoting,
     /// A failover or switchover begins: its name.
     DemotingFor(String),
+    /// The promotion waits: the `sync` key or the list of synchronous standbys could not be set for it.
+    PromotionPostponed,
     /// The pre_promote script failed: key released.
     PromotionCancelled,
 

@@ -93,6 +93,9 @@ fn fixed(rule: &Rule) -> Option<&'static str> {
         Rule::LostLockPaused => "continue to run as primary after failing to update leader lock in DCS",
         Rule::LostLockNotPromoting => "not promoting because failed to update leader lock in DCS",
         Rule::PromotionCancelled => "Promotion cancelled because the pre-promote script failed",
+        Rule::PromotionPostponed => {
+            "Postponing promotion because synchronous replication state was updated by somebody else"
+        }
         Rule::DemotedWithoutLock => "demoting self because I do not have the lock and I was a leader",
         Rule::PausedPrimaryWithoutLock => "continue to run as primary without lock",
         Rule::RestartInitiated => "restart initiated",

@@ -6,7 +6,7 @@ use super::parameters::{self, Parameters, SettingRow};
 use super::recovery::{Recovery, is_recovery_parameter};
 use super::recovery_check::Seen;
 use super::values::{readable, same_value};
-use super::{PgError, Server, config_writer, hba, postmaster};
+use super::{PgError, Server, config_writer, hba, postmaster, sync_names};
 use crate::cluster::{PendingRestart, PendingRestartValue};
 use crate::types::PgVersion;
 use tracing::{info, warn};
@@ -47,7 +47,9 @@ pub async fn rewrite(server: &Server) -> Result<bool, PgError> {
         return Ok(false);
     }
     let Some(version) = server.major_version() else { return Ok(false) };
+    let _turn = server.files_turn.lock().await;
     let mut parameters = config_writer::wanted_parameters(server, version).await;
+    sync_names::apply(server, &mut parameters, None, version);
     if postmaster::find(server).is_some() {
         match guc::settings(server).await {
             Ok(rows) => compare_with_server(&mut parameters, &rows),

@@ -4,7 +4,7 @@ use super::conf_file::{self, HEADER};
 use super::files::{self, Step};
 use super::parameters::{self, Parameters};
 use super::recovery::{self, Recovery};
-use super::{PgError, Server, StartAs, controldata, hba, known, pgpass};
+use super::{PgError, Server, StartAs, controldata, hba, known, pgpass, sync_names};
 use crate::types::PgVersion;
 use std::path::{Path, PathBuf};
 use tracing::{info, warn};
@@ -43,6 +43,7 @@ pub async fn effective(server: &Server, start: &StartAs) -> Result<Effective, Pg
     if promotes_by_itself(server, start, version) {
         parameters::set(&mut parameters, "hot_standby", "off".to_owned());
     }
+    sync_names::apply(server, &mut parameters, Some(start), version);
     Ok(Effective { version, parameters })
 }
 
@@ -104,6 +105,7 @@ pub fn remove_recovery_files(server: &Server) -> Result<(), PgError> {
 /// # Errors
 /// [`PgError::File`]; what was not written yet is as it was.
 pub async fn write(server: &Server, start: &StartAs) -> Result<(), PgError> {
+    let _turn = server.files_turn.lock().await;
     let Effective { version, parameters } = effective(server, start).await?;
     check_directories(server, &parameters)?;
     let recovery = if server.custom_bootstrap().keep_recovery_conf && server.custom_bootstrap().running {

@@ -2,7 +2,7 @@
 
 use super::program::Program;
 use super::*;
-use super::{config_files, config_writer, create_replica, launch, recovery_check, single_user, waldump};
+use super::{config_files, config_writer, create_replica, launch, recovery_check, single_user, sync_names, waldump};
 use std::future::Future;
 use tracing::{error, info};
 
@@ -185,6 +185,14 @@ impl PostgresControl for Server {
 
     async fn sync_slots(&self, plan: &SlotPlan) -> Result<SlotReport, PgError> {
         slots::sync_slots(self, plan).await
+    }
+
+    async fn set_sync_names(&self, names: &SyncNames) -> Result<bool, PgError> {
+        sync_names::set(self, names).await
+    }
+
+    async fn produce_wal(&self) -> Result<(), PgError> {
+        sync_names::produce_wal(self).await
     }
 
     async fn advance_slots(&self, plan: &SlotPlan) {

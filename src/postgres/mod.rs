@@ -40,6 +40,7 @@ mod slot_step;
 pub mod slots;
 pub mod sql_error;
 pub mod status;
+pub mod sync_names;
 #[cfg(test)]
 mod test_settings;
 pub mod tls;
@@ -52,7 +53,7 @@ pub use server::{CustomBootstrap, Server, add_user};
 
 use crate::cluster::{
     CallbackEvent, History, NodeStatus, PendingRestart, Postmaster, Readiness, Role, ServerFacts, SlotCopy, SlotPlan,
-    SlotReport, StopMode, Upstream, WantedSlot,
+    SlotReport, StopMode, SyncNames, Upstream, WantedSlot,
 };
 use crate::config::Settings;
 use crate::types::{Lsn, PgVersion, Timeline};
@@ -267,6 +268,13 @@ pub trait PostgresControl {
     /// From now on the configuration turns `hot_standby_feedback` on, whatever the settings say, or no more so.
     /// Changes no file.
     fn enforce_feedback(&self, on: bool);
+
+    /// Makes this the value of `synchronous_standby_names` in postgresql.conf, for each later rewrite too. Returns
+    /// whether the server must be told to reload.
+    async fn set_sync_names(&self, names: &SyncNames) -> Result<bool, PgError>;
+
+    /// Writes a little WAL on a primary, without waiting for standbys.
+    async fn produce_wal(&self) -> Result<(), PgError>;
 
     /// Runs a callback: one at a time, a new one ends the one that runs (CB-03). Returns at once.
     fn callback(&self, event: CallbackEvent, role: Role);

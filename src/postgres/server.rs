@@ -8,7 +8,7 @@ use super::controldata::ControlCache;
 use super::known::KnownCache;
 use super::logical_slots::LogicalMemory;
 use crate::clock::Clock;
-use crate::cluster::{NodeStatus, Postmaster};
+use crate::cluster::{NodeStatus, Postmaster, SyncNames};
 use crate::config::Settings;
 use crate::config::settings::PgUser;
 use crate::types::PgVersion;
@@ -47,6 +47,10 @@ pub struct Server {
     pub(super) control: ControlCache,
     /// What was last written to the configuration files.
     pub(super) written: RefCell<Written>,
+    /// Held while the files are written: a version of them that was made earlier must not be written later.
+    pub(super) files_turn: tokio::sync::Mutex<()>,
+    /// Who says what `synchronous_standby_names` is; `None`: nobody has said yet in this process.
+    pub(super) sync_names: RefCell<Option<SyncNames>>,
     /// Connections to the own server, one a purpose.
     pub(super) connections: Connections,
     /// The callback that runs.
@@ -72,6 +76,8 @@ impl Server {
             known: KnownCache::default(),
             control: ControlCache::default(),
             written: RefCell::default(),
+            files_turn: tokio::sync::Mutex::default(),
+            sync_names: RefCell::default(),
             connections: Connections::default(),
             callbacks: Callbacks::default(),
             logical: RefCell::default(),

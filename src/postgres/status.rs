@@ -24,7 +24,8 @@ const HEAD: &str = "SELECT s.standby, \
             a.application_name, pg_catalog.host(a.client_addr) AS client_addr, w.state, w.sync_state, \
             w.sync_priority, w.write_{lsn}::text AS write_lsn, w.flush_{lsn}::text AS flush_lsn, \
             w.replay_{lsn}::text AS replay_lsn, w.pid \
-        FROM pg_catalog.pg_stat_get_wal_senders() w, pg_catalog.pg_stat_get_activity(w.pid) a) r)::text";
+        FROM pg_catalog.pg_stat_get_wal_senders() w, pg_catalog.pg_stat_get_activity(w.pid) a) r)::text, \
+    pg_catalog.current_setting('synchronous_standby_names'), pg_catalog.current_setting('synchronous_commit')";
 
 /// 9.6 and later: control data and the WAL receiver.
 const RECEIVER_96: &str = ", c.timeline_id, wr.status, wr.received_tli, wr.slot_name, wr.conninfo, \
@@ -101,7 +102,7 @@ fn read(row: &Row, version: PgVersion) -> Result<NodeStatus, SqlError> {
         return Err(garbled("write position"));
     }
     let receiver = if version.at_least(90_600) { receiver(row) } else { None };
-    let received = [row.parse::<Lsn>(4), if version.at_least(130_000) { row.parse(16) } else { None }];
+    let received = [row.parse::<Lsn>(4), if version.at_least(130_000) { row.parse(18) } else { None }];
     let receive_lsn = received.into_iter().flatten().max().filter(|lsn| in_recovery && lsn.0 > 0);
     Ok(NodeStatus {
         in_recovery,
@@ -110,26 +111,28 @@ fn read(row: &Row, version: PgVersion) -> Result<NodeStatus, SqlError> {
         replay_lsn: row.parse(3),
         receive_lsn,
         replay_paused: row.flag(5),
-        control_timeline: if version.at_least(90_600) { row.parse(9).map(Timeline) } else { None },
+        control_timeline: if version.at_least(90_600) { row.parse(11).map(Timeline) } else { None },
         receiver,
-        restore_command: if version.at_least(120_000) { row.text(15).map(str::to_owned) } else { None },
+        restore_command: if version.at_least(120_000) { row.text(17).map(str::to_owned) } else { None },
         replication: replication(row.text(8))?,
         replayed_timestamp: row.text(6).map(python_timestamp),
         postmaster_start_time: row.text(7).map(python_timestamp),
+        synchronous_standby_names: row.text(9).unwrap_or_default().to_owned(),
+        synchronous_commit: row.text(10).unwrap_or_default().to_owned(),
         replica_timeline: None,
     })
 }
 
-/// Columns 10 to 14. The received timeline means nothing before the sender has reported a position.
+/// Columns 12 to 16. The received timeline means nothing before the sender has reported a position.
 fn receiver(row: &Row) -> Option<WalReceiver> {
-    let latest_end_lsn: Option<Lsn> = row.parse(14);
-    let timeline = row.parse(11).filter(|_| latest_end_lsn.is_some()).map_or(Timeline(0), Timeline);
+    let latest_end_lsn: Option<Lsn> = row.parse(16);
+    let timeline = row.parse(13).filter(|_| latest_end_lsn.is_some()).map_or(Timeline(0), Timeline);
     let text = |column| row.text(column).filter(|t| !t.is_empty()).map(str::to_owned);
     Some(WalReceiver {
-        status: row.text(10)?.to_owned(),
+        status: row.text(12)?.to_owned(),
         timeline,
-        slot_name: text(12),
-        conninfo: text(13),
+        slot_name: text(14),
+        conninfo: text(15),
         latest_end_lsn,
     })
 }

@@ -15,3 +15,4 @@ mod python;
 mod rejoin;
 mod slots;
 mod switchover;
+mod sync;

@@ -27,6 +27,7 @@ impl ModelPostgres {
             standby_signal: false,
             upstream: None,
             slots: BTreeMap::new(),
+            sync_names: String::new(),
             fresh: true,
         });
         drop(inner);
@@ -54,6 +55,7 @@ impl ModelPostgres {
             standby_signal: true,
             upstream: None,
             slots: BTreeMap::new(),
+            sync_names: String::new(),
             fresh: false,
             ..copied
         });
@@ -106,6 +108,7 @@ impl ModelPostgres {
             standby_signal: true,
             upstream: None,
             slots: mine.slots,
+            sync_names: mine.sync_names,
             ..theirs
         });
         inner.log(now, format!("{name} rewound"));

@@ -5,7 +5,7 @@ use super::world::World;
 use async_trait::async_trait;
 use patroni::cluster::{
     CallbackEvent, ControlData, ControlState, DataDir, History, NodeStatus, PendingRestart, Postmaster, Readiness,
-    Role, ServerFacts, SlotCopy, SlotPlan, SlotReport, StopMode, Upstream, WantedSlot,
+    Role, ServerFacts, SlotCopy, SlotPlan, SlotReport, StopMode, SyncNames, Upstream, WantedSlot,
 };
 use patroni::config::Settings;
 use patroni::postgres::{Cancel, LeaderPoint, PgError, PostgresControl, RewindEnd, ShutdownPoint, StartAs};
@@ -441,6 +441,21 @@ impl PostgresControl for ModelPostgres {
         }
         let slots = data.slots.iter().map(|(name, lsn)| (name.clone(), *lsn, active.contains(name))).collect();
         Ok(SlotReport { slots, ..SlotReport::default() })
+    }
+
+    async fn set_sync_names(&self, names: &SyncNames) -> Result<bool, PgError> {
+        self.disk().await;
+        let text = match names {
+            SyncNames::Own(text) => text.clone(),
+            SyncNames::Users => String::new(),
+        };
+        let mut inner = self.world.lock();
+        let data = inner.nodes[self.node].server.data.as_mut().ok_or_else(refused)?;
+        Ok(std::mem::replace(&mut data.sync_names, text.clone()) != text)
+    }
+
+    async fn produce_wal(&self) -> Result<(), PgError> {
+        self.connect().await
     }
 
     // The model's clusters have no logical slots.

@@ -2,6 +2,7 @@
 
 use super::model_postgres::{ModelPostgres, refused};
 use patroni::cluster::{History, HistoryLine, NodeStatus, ReplicationConnection, WalReceiver};
+use patroni::ha::sync::names;
 use patroni::postgres::PgError;
 use patroni::types::{Lsn, Timeline};
 
@@ -22,13 +23,14 @@ impl ModelPostgres {
         });
         let replication = (0..inner.nodes.len()).filter(|n| *n != self.node).filter_map(|n| {
             let end = inner.nodes[n].server.end().filter(|_| inner.streams_from(n, now) == Some(self.node))?;
+            let listed = names::parse(&data.sync_names).is_ok_and(|listed| listed.names.contains(&inner.name(n)));
             Some(ReplicationConnection {
                 usename: Some("replicator".to_owned()),
                 application_name: inner.name(n),
                 client_addr: None,
                 state: "streaming".to_owned(),
-                sync_state: "async".to_owned(),
-                sync_priority: 0,
+                sync_state: if listed { "sync" } else { "async" }.to_owned(),
+                sync_priority: i32::from(listed),
                 write_lsn: Some(end.lsn),
                 flush_lsn: Some(end.lsn),
                 replay_lsn: Some(end.lsn),
@@ -48,6 +50,8 @@ impl ModelPostgres {
             replication: replication.collect(),
             replayed_timestamp: None,
             postmaster_start_time: Some(format!("{}", process.postmaster.start_ticks)),
+            synchronous_standby_names: data.sync_names.clone(),
+            synchronous_commit: "on".to_owned(),
             replica_timeline: process.in_recovery.then_some(timeline),
         })
     }

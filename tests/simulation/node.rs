@@ -15,7 +15,7 @@ use patroni::actors::messages::Ask;
 use patroni::actors::peers::Peers;
 use patroni::actors::snapshot_publisher::SnapshotPublisher;
 use patroni::actors::watchdog::Watchdog;
-use patroni::actors::{CallbackRunner, PostgresMonitor, PostgresSupervisor, SlotManager};
+use patroni::actors::{CallbackRunner, PostgresMonitor, PostgresSupervisor, SlotManager, SyncManager};
 use patroni::config::settings::WatchdogMode;
 use patroni::dcs::Dcs;
 use patroni::fencing::{Fencing, NoFence};
@@ -155,6 +155,7 @@ fn wire(build: &Build) -> Addr<Coordinator> {
             server: supervisor.recipient(),
             status: monitor.recipient(),
             slots: SlotManager::new(control.clone()).start().recipient(),
+            sync: SyncManager::new(control.clone()).start().recipient(),
             peers: peers.recipient(),
             callbacks: CallbackRunner::new(control).start().recipient(),
             watchdog: Watchdog::new(WatchdogMode::Off, me.recipient()).start().recipient(),

@@ -26,6 +26,8 @@ pub struct Data {
     pub standby_signal: bool,
     pub upstream: Option<Source>,
     pub slots: BTreeMap<String, Option<Lsn>>,
+    /// `synchronous_standby_names` in its files; a reload takes no time.
+    pub sync_names: String,
     /// No primary has run on it since initdb.
     pub fresh: bool,
 }

@@ -241,6 +241,7 @@ impl Coordinator {
             Route::Peers => &self.partners.peers,
             Route::Server => &self.partners.server,
             Route::Slots => &self.partners.slots,
+            Route::Sync => &self.partners.sync,
             Route::Callbacks => &self.partners.callbacks,
             Route::Watchdog => &self.partners.watchdog,
         };
@@ -297,7 +298,7 @@ impl Coordinator {
         self.publisher.publish();
         let left = VecDeque::from(finish.commands.clone());
         if let Some(cycle) = self.cycle.as_mut() {
-            cycle.phase = Phase::Tail { view, finish, left, current: None };
+            cycle.phase = Phase::Tail { view, finish, left, current: Box::default() };
         }
         self.tail_step(ctx);
     }
@@ -312,7 +313,7 @@ impl Coordinator {
         }
         match left.pop_front() {
             Some(command) => {
-                *current = Some(Asked { index: ticket.index, command: command.clone(), outcome: None });
+                **current = Some(Asked { index: ticket.index, command: command.clone(), outcome: None });
                 self.send(ticket, command, ctx);
             }
             None => self.close(ctx),

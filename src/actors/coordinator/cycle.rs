@@ -26,7 +26,7 @@ pub(super) enum Phase {
     /// Commands of a round are being carried out.
     Round { view: Box<View>, asked: Vec<Asked> },
     /// The decision is made; its commands are carried out one after the other.
-    Tail { view: Box<View>, finish: Box<Finish>, left: VecDeque<Command>, current: Option<Asked> },
+    Tail { view: Box<View>, finish: Box<Finish>, left: VecDeque<Command>, current: Box<Option<Asked>> },
 }
 
 /// The parts of a view that are asked for anew in each cycle; a part that is `None` is awaited.
@@ -98,7 +98,7 @@ impl OpenCycle {
                 one.outcome = Some(outcome);
                 if asked.iter().all(|a| a.outcome.is_some()) { Progress::RoundComplete } else { Progress::Waiting }
             }
-            Phase::Tail { current, .. } => match current {
+            Phase::Tail { current, .. } => match current.as_mut() {
                 Some(one) if one.index == index && one.outcome.is_none() => {
                     one.outcome = Some(outcome);
                     Progress::TailStep
@@ -114,7 +114,7 @@ impl OpenCycle {
         match &self.phase {
             Phase::Gather(_) => None,
             Phase::Round { asked, .. } => asked.iter().find(open).map(|a| &a.command),
-            Phase::Tail { current, .. } => current.as_ref().filter(open).map(|a| &a.command),
+            Phase::Tail { current, .. } => (**current).as_ref().filter(open).map(|a| &a.command),
         }
     }
 }

@@ -12,6 +12,7 @@ pub(super) enum Route {
     Peers,
     Server,
     Slots,
+    Sync,
     Callbacks,
     Watchdog,
 }
@@ -38,7 +39,9 @@ pub(super) fn route(command: &Command) -> Route {
         | Command::CancelInitialize
         | Command::WriteConfig { .. }
         | Command::WriteFailover { .. }
-        | Command::WriteHistory(_) => Route::Store,
+        | Command::WriteHistory(_)
+        | Command::WriteSync(_)
+        | Command::DeleteSync(_) => Route::Store,
         Command::PollPeers(_) => Route::Peers,
         Command::StartJob(_)
         | Command::CancelJob
@@ -53,6 +56,7 @@ pub(super) fn route(command: &Command) -> Route {
         | Command::QueryCheckpointEnd { .. }
         | Command::ReadHistory(_) => Route::Server,
         Command::SyncSlots(_) => Route::Slots,
+        Command::SetSyncNames(_) | Command::ProduceWal => Route::Sync,
         Command::Callback { .. } => Route::Callbacks,
         Command::WatchdogActivate | Command::WatchdogKeepalive | Command::WatchdogDisable => Route::Watchdog,
     }
@@ -71,7 +75,9 @@ pub(super) fn budget(command: &Command, global: &Global) -> Duration {
         | Command::CancelInitialize
         | Command::WriteConfig { .. }
         | Command::WriteFailover { .. }
-        | Command::WriteHistory(_) => one_try(global),
+        | Command::WriteHistory(_)
+        | Command::WriteSync(_)
+        | Command::DeleteSync(_) => one_try(global),
         Command::PollPeers(_) => PEER_BUDGET,
         Command::QueryLeader(_) | Command::QueryCheckpointEnd { .. } => LONG_STEP_BUDGET,
         Command::StartJob(_)
@@ -84,7 +90,9 @@ pub(super) fn budget(command: &Command, global: &Global) -> Duration {
         | Command::EnforceFeedback(_)
         | Command::QueryOwnTimeline
         | Command::ReadHistory(_)
-        | Command::SyncSlots(_) => STEP_BUDGET,
+        | Command::SyncSlots(_)
+        | Command::SetSyncNames(_)
+        | Command::ProduceWal => STEP_BUDGET,
         Command::Callback { .. }
         | Command::WatchdogActivate
         | Command::WatchdogKeepalive
@@ -104,6 +112,7 @@ pub(super) fn silence(command: &Command) -> Outcome {
         Command::PollPeers(asked) => {
             Outcome::Peers(asked.iter().map(|(name, _)| PeerStatus::unreachable(name)).collect())
         }
+        Command::SetSyncNames(_) => Outcome::Unknown("no answer from PostgreSQL in time".to_owned()),
         _ if route(command) == Route::Store => Outcome::Unknown("no answer from the store in time".to_owned()),
         _ => Outcome::Failed("no answer in time".to_owned()),
     }

@@ -71,6 +71,7 @@ fn rig(decide: fn(&View) -> Round) -> Rig {
         server: probe.clone().recipient(),
         status: probe.clone().recipient(),
         slots: probe.clone().recipient(),
+        sync: probe.clone().recipient(),
         peers: probe.clone().recipient(),
         callbacks: probe.clone().recipient(),
         watchdog: probe.clone().recipient(),

@@ -12,6 +12,7 @@ use crate::actors::postgres_supervisor::PostgresSupervisor;
 use crate::actors::rest_gateway::Lines;
 use crate::actors::rest_server::RestServer;
 use crate::actors::slot_manager::SlotManager;
+use crate::actors::sync_manager::SyncManager;
 use crate::actors::watchdog::Watchdog;
 use crate::api::Snapshot;
 use crate::clock::Clock;
@@ -59,6 +60,7 @@ pub(super) struct Session {
 pub(super) struct Helpers {
     monitor: Addr<PostgresMonitor>,
     slots: Addr<SlotManager>,
+    sync: Addr<SyncManager>,
     callbacks: Addr<CallbackRunner>,
     peers: Addr<Peers>,
     watchdog: Addr<Watchdog>,
@@ -76,6 +78,7 @@ impl Helpers {
         Self {
             monitor: PostgresMonitor::new(control.clone(), clock.clone(), supervisor.clone().recipient()).start(),
             slots: SlotManager::new(control.clone()).start(),
+            sync: SyncManager::new(control.clone()).start(),
             callbacks: CallbackRunner::new(control.clone()).start(),
             peers: Peers::new(clock.clone(), transport).start(),
             watchdog: Watchdog::new(settings.watchdog.mode, coordinator.clone().recipient()).start(),
@@ -85,6 +88,7 @@ impl Helpers {
     fn all_there(&self) -> bool {
         self.monitor.connected()
             && self.slots.connected()
+            && self.sync.connected()
             && self.callbacks.connected()
             && self.peers.connected()
             && self.watchdog.connected()
@@ -132,6 +136,7 @@ impl Crew {
             server: supervisor.clone().recipient(),
             status: helpers.monitor.clone().recipient(),
             slots: helpers.slots.clone().recipient(),
+            sync: helpers.sync.clone().recipient(),
             peers: helpers.peers.clone().recipient(),
             callbacks: helpers.callbacks.clone().recipient(),
             watchdog: helpers.watchdog.clone().recipient(),

@@ -1,6 +1,8 @@
 //! Who could take over from me (ha-rules 9.2, step-down check).
 
+use super::sync;
 use crate::cluster::{Cluster, Failover, Member, PeerStatus};
+use crate::config::settings::SynchronousMode;
 use crate::ha::cycle::{Cycle, Stop};
 use crate::ha::{Command, Outcome};
 use crate::types::Lsn;
@@ -62,28 +64,55 @@ pub(super) fn is_lagging(cycle: &Cycle<'_>, position: Lsn) -> bool {
 
 /// Whether somebody else could lead. With `reached` a member must have received this position; otherwise it must not
 /// lag. `but_candidate` leaves the candidate of the failover key out; otherwise a candidate is the only one looked at.
-/// (Synchronous modes narrow the list here.)
+/// In a synchronous mode only its members count, unless a failover (not a switchover) is asked for; with a quorum enough of
+/// them are needed, unless the request names one.
 pub(super) fn exists(cycle: &mut Cycle<'_>, reached: Option<Lsn>, but_candidate: bool) -> Result<bool, Stop> {
     let action = action_name(&cycle.cluster);
     let key = request(&cycle.cluster);
     let candidate = key.and_then(|k| named(k.candidate.as_deref()));
+    let synchronous = sync::is_active(cycle);
+    let manual = key.is_some_and(|k| named(k.leader.as_deref()).is_none());
+    let chosen = candidate.is_some();
     let eligible = |m: &&Member| {
         let wanted =
             if but_candidate { candidate.is_none_or(|c| m.name != c) } else { candidate.is_none_or(|c| m.name == c) };
         m.name != cycle.view.me.name.as_str()
+            && (!synchronous || manual || cycle.cluster.sync.matches(m.name.as_str(), false))
             && !m.data.tags.nofailover()
             && named(m.data.api_url.as_deref()).is_some()
             && wanted
     };
     let members: Vec<Member> = cycle.cluster.members.iter().filter(eligible).cloned().collect();
     if members.is_empty() {
-        cycle.warn(format!("{action}: candidates list is empty"));
+        let text = match candidate {
+            Some(name) if sync::mode(cycle) != SynchronousMode::Off => {
+                let standbys = cycle.cluster.sync.sync_standby.join(",");
+                let standbys = if standbys.is_empty() { "None" } else { standbys.as_str() };
+                format!("{} candidate={name} does not match with sync_standbys={standbys}", title(action))
+            }
+            _ => format!("{action}: candidates list is empty"),
+        };
+        cycle.warn(text);
     }
-    let mut found = false;
+    let mut found = 0_u32;
     for peer in poll(cycle, &members)? {
-        found |= may_take_over(cycle, &peer, reached);
+        found += u32::from(may_take_over(cycle, &peer, reached));
     }
-    Ok(found)
+    let quorum = cycle.cluster.sync.quorum;
+    if sync::quorum_is_active(cycle) && (!chosen || but_candidate) && found <= quorum {
+        cycle.info(format!("Quorum requirement {quorum} can not be reached"));
+        return Ok(false);
+    }
+    Ok(found > 0)
+}
+
+/// Each word with a capital.
+pub(super) fn title(action: &str) -> String {
+    let capital = |word: &str| {
+        let mut letters = word.chars();
+        letters.next().map_or(String::new(), |first| first.to_uppercase().chain(letters).collect())
+    };
+    action.split(' ').map(capital).collect::<Vec<String>>().join(" ")
 }
 
 fn may_take_over(cycle: &mut Cycle<'_>, peer: &PeerStatus, reached: Option<Lsn>) -> bool {

@@ -1,7 +1,8 @@
 //! Manual failover and switchover (ha-rules 9).
 
-use super::{candidates, demote, race, restart};
+use super::{candidates, demote, race, restart, sync};
 use crate::cluster::{Failover, Member};
+use crate::config::settings::SynchronousMode;
 use crate::ha::cycle::{Cycle, Maybe, Stop};
 use crate::ha::memory::DemoteMode;
 use crate::ha::{Command, Rule};
@@ -35,7 +36,7 @@ pub(super) fn from_leader(cycle: &mut Cycle<'_>) -> Maybe {
 
 fn begin(cycle: &mut Cycle<'_>, key: &Failover, action: &str, bare: &str) -> Result<bool, Stop> {
     let me = cycle.me();
-    let title = title(action);
+    let title = candidates::title(action);
     let candidate = candidates::named(key.candidate.as_deref());
     if let Some(leader) = candidates::named(key.leader.as_deref()).filter(|leader| *leader != me) {
         cycle.warn(format!("{action}: leader name does not match: {leader} != {me}"));
@@ -50,15 +51,6 @@ fn begin(cycle: &mut Cycle<'_>, key: &Failover, action: &str, bare: &str) -> Res
         cycle.warn(format!("{action}: no healthy members found, {bare} is not possible"));
     }
     Ok(false)
-}
-
-/// Each word with a capital.
-fn title(action: &str) -> String {
-    let capital = |word: &str| {
-        let mut letters = word.chars();
-        letters.next().map_or(String::new(), |first| first.to_uppercase().chain(letters).collect())
-    };
-    action.split(' ').map(capital).collect::<Vec<String>>().join(" ")
 }
 
 fn clear(cycle: &mut Cycle<'_>, key: &Failover) {
@@ -85,6 +77,10 @@ pub(super) fn without_leader(cycle: &mut Cycle<'_>, key: &Failover) -> Result<Op
             }
             return Ok(Some(false));
         }
+        let by_priority = sync::mode(cycle) == SynchronousMode::On;
+        if by_priority && !cycle.cluster.sync.matches(me, true) {
+            return Ok(Some(false));
+        }
         if let Some(member) = member
             && candidate_takes_over(cycle, &member, action)?
         {
@@ -99,8 +95,12 @@ pub(super) fn without_leader(cycle: &mut Cycle<'_>, key: &Failover) -> Result<Op
         let alone = !candidates::exists(cycle, None, unhealthy_candidate)?;
         return Ok(Some(alone && race::is_on_cluster_timeline(cycle)?));
     }
-    let others: Vec<Member> =
-        cycle.cluster.members.iter().filter(|m| leader.is_none_or(|l| m.name != l)).cloned().collect();
+    let synchronous = sync::is_active(cycle);
+    let other = |m: &&Member| {
+        let counts = !synchronous || cycle.cluster.sync.matches(m.name.as_str(), false);
+        leader.is_none_or(|l| m.name != l) && counts
+    };
+    let others: Vec<Member> = cycle.cluster.members.iter().filter(other).cloned().collect();
     race::outranks_all(cycle, &others, false, None).map(Some)
 }
 

@@ -3,7 +3,7 @@
 //! Scripts are run from here and from the rules alone; the postgres supervisor runs none by itself. (The one exception
 //! is `on_reload` after a change of the local or dynamic configuration, which is no matter of the cycle.)
 
-use super::requests;
+use super::{requests, sync};
 use crate::cluster::{CallbackEvent, PgState, Readiness, Role};
 use crate::ha::cycle::{Cycle, Maybe};
 use crate::ha::memory::StartEvent;
@@ -25,6 +25,7 @@ pub(super) fn settle(cycle: &mut Cycle<'_>) -> Maybe {
     }
     announce(cycle);
     remember_cluster(cycle);
+    sync::bookkeeping(cycle);
     requests::settle(cycle);
     Ok(None)
 }

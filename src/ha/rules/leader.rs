@@ -1,6 +1,6 @@
 //! The lock is mine (ha-rules 6 and 10).
 
-use super::{candidates, demote, diverged, failover, history, retention, slots};
+use super::{candidates, demote, diverged, failover, history, retention, slots, sync};
 use crate::cluster::Role;
 use crate::ha::cycle::{Cycle, Lease, Maybe, Step};
 use crate::ha::memory::DemoteMode;
@@ -57,8 +57,8 @@ pub(super) fn upkeep(cycle: &mut Cycle<'_>) {
     }
 }
 
-/// Makes sure that the holder of the lock is a primary (ha-rules 10). (Watchdog in required mode and the synchronous
-/// modes have their place here.)
+/// Makes sure that the holder of the lock is a primary (ha-rules 10). (Watchdog in required mode has
+/// its place here.)
 pub(super) fn enforce(cycle: &mut Cycle<'_>, _lease: Lease, message: Rule, promoted: Rule) -> Step {
     if !cycle.facts.paused {
         if cycle.memory.pre_promote_failed {
@@ -77,6 +77,7 @@ pub(super) fn enforce(cycle: &mut Cycle<'_>, _lease: Lease, message: Rule, promo
         let timeline = status.timeline;
         cycle.set_role(Role::Primary);
         cycle.memory.last_timeline = None;
+        sync::maintain(cycle)?;
         history::maintain(cycle, timeline)?;
         checkpoint(cycle);
         return Ok(message);
@@ -96,6 +97,9 @@ fn promote(cycle: &mut Cycle<'_>, promoted: Rule) -> Step {
     if let Some(moment) = diverged::too_early(cycle) {
         cycle.wake_at(moment);
         return Ok(Rule::JobInProgress("promote".to_owned()));
+    }
+    if !sync::before_promotion(cycle)? {
+        return Ok(Rule::PromotionPostponed);
     }
     let job = Job::Promote { wait: cycle.view.global.loop_wait };
     let refused = cycle.start("promote", job)?.err();

@@ -32,6 +32,10 @@ fn data(cycle: &mut Cycle<'_>) -> MemberData {
         pause: cycle.facts.paused.then_some(true),
         ..MemberData::default()
     };
+    if cycle.memory.sync.leaving_until.is_some() {
+        data.tags.0.insert("nosync".to_owned(), true.into());
+        data.tags.0.insert("sync_priority".to_owned(), 0.into());
+    }
     let quiet = view.server.job.as_ref().is_none_or(|j| j.job.kind() == JobKind::Promote);
     let up = matches!(view.server.state, PgState::Running | PgState::Restarting | PgState::Starting);
     if quiet

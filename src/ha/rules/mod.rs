@@ -22,6 +22,9 @@ mod silent;
 mod slots;
 mod starting;
 mod stop;
+mod sync;
+mod sync_priority;
+mod sync_quorum;
 
 use super::cycle::{Cycle, Maybe, Step, Stop};
 use super::{Level, Round, Rule, View};

@@ -1,6 +1,6 @@
 //! No leader: am I the healthiest (ha-rules 5 and 8)?
 
-use super::{candidates, failover, leader, replica};
+use super::{candidates, failover, leader, replica, sync};
 use crate::cluster::{Cluster, Member};
 use crate::ha::cycle::{Cycle, Lease, Maybe, Step, Stop};
 use crate::ha::{Command, Outcome, Rule};
@@ -81,15 +81,26 @@ fn is_healthiest(cycle: &mut Cycle<'_>) -> Result<bool, Stop> {
         return Ok(false);
     }
     if let Some(key) = &key {
+        // A switchover in a synchronous mode is a matter of synchronous members and the former leader.
+        let switchover = candidates::named(key.leader.as_deref()).is_some();
+        if switchover && sync::is_active(cycle) && !cycle.cluster.sync.matches(cycle.me(), true) {
+            return Ok(false);
+        }
         return Ok(failover::without_leader(cycle, key)?.unwrap_or(false));
     }
     if cycle.view.watchdog.required && !cycle.view.watchdog.healthy {
         cycle.warn("Watchdog device is not usable");
         return Ok(false);
     }
+    if sync::excludes_me(cycle) {
+        return Ok(false);
+    }
     let last_led = cycle.memory.last_led.clone();
     let former = last_led.as_ref().and_then(|c| c.leader_name()).map(|n| n.as_str().to_owned());
-    let members = known_members(last_led.as_deref(), &cycle.cluster);
+    let mut members = known_members(last_led.as_deref(), &cycle.cluster);
+    if sync::is_active(cycle) {
+        members.retain(|m| cycle.cluster.sync.matches(m.name.as_str(), true));
+    }
     outranks_all(cycle, &members, true, former.as_deref())
 }
 
@@ -139,8 +150,8 @@ fn known_members(last_led: Option<&Cluster>, now: &Cluster) -> Vec<Member> {
     before.chain(now.members.iter()).cloned().collect()
 }
 
-/// The detailed check (ha-rules 8.10): nobody who may lead is ahead, or at the same position with a higher priority.
-/// (Quorum mode counts its votes here.)
+/// The detailed check (ha-rules 8.10): nobody who may lead is ahead, or at the same position with a higher priority, and
+/// in quorum mode enough voters say so.
 pub(super) fn outranks_all(
     cycle: &mut Cycle<'_>,
     members: &[Member],
@@ -156,11 +167,19 @@ pub(super) fn outranks_all(
         return Ok(false);
     }
     let me = cycle.me();
+    let voters = if sync::quorum_is_active(cycle) { Some(sync::members(&cycle.cluster.sync)) } else { None };
+    let votes = |name: &str| voters.as_ref().is_some_and(|voters| voters.contains(name));
     let asked = |m: &&Member| {
-        m.name != me && candidates::named(m.data.api_url.as_deref()).is_some() && !m.data.tags.nofailover()
+        let may_count = !m.data.tags.nofailover() || votes(m.name.as_str());
+        m.name != me && candidates::named(m.data.api_url.as_deref()).is_some() && may_count
     };
     let peers: Vec<Member> = members.iter().filter(asked).cloned().collect();
     let mine = cycle.view.me.tags.failover_priority();
+    let active = sync::is_active(cycle);
+    let state = cycle.cluster.sync.clone();
+    // Whoever wrote the key may have more than everybody else, and be alive: it has its own chance.
+    let former_leader = if active { state.leader.as_deref() } else { former_leader };
+    let (mut collected, mut nobody_ahead) = (i64::from(votes(me)) - 1, true);
     for peer in candidates::poll(cycle, &peers)? {
         if candidates::limitation(&peer).is_some() {
             continue;
@@ -177,24 +196,37 @@ pub(super) fn outranks_all(
         }
         if peer.position > position {
             cycle.info(format!("Wal position of {name} is ahead of my wal position"));
-            return Ok(false);
-        }
-        let theirs = peer.tags.failover_priority();
-        if peer.position.0 == 0 || peer.position != position || theirs <= mine {
+            if !active || !state.leader_matches(name) {
+                return Ok(false);
+            }
+            nobody_ahead = false;
+            cycle.info("Ignoring the former leader being ahead of us");
             continue;
         }
-        if former_leader == Some(name.as_str()) {
+        if peer.position.0 == 0 {
+            continue;
+        }
+        let theirs = peer.tags.failover_priority();
+        let mut yields = peer.position == position && theirs > mine;
+        if yields && former_leader == Some(name.as_str()) {
             cycle.info(format!(
                 "Ignoring former leader {name} having priority {theirs} higher than this nodes {mine} priority"
             ));
-            continue;
+            yields = false;
         }
-        cycle.info(format!(
-            "{name} has equally tolerable WAL position and priority {theirs}, while this node has priority {mine}"
-        ));
-        return Ok(false);
+        if yields && (voters.is_none() || votes(name)) {
+            cycle.info(format!(
+                "{name} has equally tolerable WAL position and priority {theirs}, while this node has priority {mine}"
+            ));
+            return Ok(false);
+        }
+        if votes(name) {
+            cycle.info(format!("Got quorum vote from {name}"));
+            collected += 1;
+        }
     }
-    Ok(true)
+    let own_key = nobody_ahead && state.leader.as_deref() == Some(me);
+    Ok(voters.is_none() || collected >= i64::from(state.quorum) || own_key)
 }
 
 /// Whether my timeline is not behind `history` (invariant 7). Who does not know his timeline may lead, unless

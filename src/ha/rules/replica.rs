@@ -1,6 +1,6 @@
 //! Following (ha-rules 12).
 
-use super::{demote, diverged, slots};
+use super::{demote, diverged, slots, sync};
 use crate::cluster::{CallbackEvent, Role};
 use crate::ha::cycle::{Cycle, Maybe, Step, Stop};
 use crate::ha::memory::{DemoteMode, StartEvent};
@@ -40,6 +40,7 @@ pub(super) fn follow(cycle: &mut Cycle<'_>, demoted: Rule, followed: Rule) -> St
         return Ok(rule);
     }
     resume_replay(cycle);
+    sync::empty_list_of_standby(cycle);
     // Between two leaders a standby keeps its upstream: what it still receives is not lost, and before PostgreSQL 13
     // each change costs a restart.
     if cycle.facts.unlocked && whom.is_none() && !cycle.view.me.tags.nostream() {

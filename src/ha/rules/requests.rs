@@ -81,6 +81,9 @@ fn restart_now(
         cycle.answer(id, AnswerKind::NotDone, text);
         return Ok(None);
     }
+    if restart::must_wait(cycle, filter) {
+        return Ok(None);
+    }
     match restart::start(cycle, filter, timeout)? {
         Ok(job) => {
             cycle.memory.waiting.push((job, id));

@@ -1,5 +1,6 @@
 //! Restarts on request, now or at their time, and the window of scheduled actions (HA-34, HA-35).
 
+use super::sync;
 use crate::ha::cycle::{Cycle, Step, Stop};
 use crate::ha::memory::StartEvent;
 use crate::ha::request::RestartFilter;
@@ -66,15 +67,18 @@ pub(super) fn scheduled(cycle: &mut Cycle<'_>, rule: Rule) -> Step {
         cycle.memory.scheduled_restart = None;
         return Ok(rule);
     }
-    match due(cycle, "restart", restart.at, Some(&restart.data.schedule)) {
+    let filter = filter_of(&restart.data.rest);
+    let leaving = cycle.memory.sync.leaving_until.is_some() && restart.at <= cycle.view.wall;
+    let due = if leaving { Due::Now } else { due(cycle, "restart", restart.at, Some(&restart.data.schedule)) };
+    match due {
         Due::Later => return Ok(rule),
         Due::Stale => {
             cycle.memory.scheduled_restart = None;
             return Ok(rule);
         }
+        Due::Now if must_wait(cycle, &filter) => return Ok(rule),
         Due::Now => cycle.memory.scheduled_restart = None,
     }
-    let filter = filter_of(&restart.data.rest);
     let seconds = restart.data.rest.get("timeout").and_then(serde_json::Value::as_u64);
     match start(cycle, &filter, seconds.map(Duration::from_secs))? {
         Ok(_) => Ok(Rule::RestartInitiated),
@@ -92,6 +96,11 @@ fn filter_of(rest: &serde_json::Map<String, serde_json::Value>) -> RestartFilter
         postgres_version: rest.get("postgres_version").and_then(|v| v.as_str()).map(str::to_owned),
         restart_pending: rest.contains_key("restart_pending"),
     }
+}
+
+/// Whether a restart whose conditions hold has to wait until commits do not wait for this standby any more.
+pub(super) fn must_wait(cycle: &mut Cycle<'_>, filter: &RestartFilter) -> bool {
+    mismatch(cycle, filter).is_none() && cycle.job.is_none() && sync::must_wait_for_release(cycle)
 }
 
 /// Starts a restart if its conditions hold; else the reason why not.

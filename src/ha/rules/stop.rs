@@ -1,6 +1,6 @@
 //! The end of the process (ha-rules 7, "Process end"; HA-29 to HA-31, HA-40, HA-41).
 
-use super::{candidates, demote};
+use super::{candidates, demote, sync};
 use crate::cluster::{CallbackEvent, Status, StopMode};
 use crate::ha::cycle::{Cycle, Maybe, Step, Stop};
 use crate::ha::memory::ProcessEnd;
@@ -85,6 +85,9 @@ fn keep_lock(cycle: &mut Cycle<'_>, end: &ProcessEnd) -> Result<bool, Stop> {
 
 fn stop_server(cycle: &mut Cycle<'_>, end: &ProcessEnd) -> Step {
     let leads = cycle.facts.has_lock;
+    if end.stop.is_none() && sync::must_wait_for_release(cycle) {
+        return Ok(Rule::Stopping);
+    }
     if !keep_lock(cycle, end)? && leads && cycle.facts.is_primary {
         stop_at_once(cycle)?;
     } else {

@@ -25,12 +25,32 @@ pub(in crate::ha) struct World {
     pub(in crate::ha) checkpoint_end: Option<u64>,
     pub(in crate::ha) history: Option<History>,
     pub(in crate::ha) slots: Vec<(String, Option<Lsn>, bool)>,
+    pub(in crate::ha) write_sync: Option<Outcome>,
+    pub(in crate::ha) set_names: Option<Outcome>,
+    /// What standbys are after a change of the list: name, `sync_state`, position; `None`: as they were.
+    pub(in crate::ha) standbys: Option<Vec<(String, String, u64)>>,
     pub(in crate::ha) slots_to_copy: Vec<String>,
     pub(in crate::ha) unproven_slots: Vec<String>,
 }
 
 pub(in crate::ha) fn world() -> World {
     World::default()
+}
+
+/// A standby that streams from me.
+pub(in crate::ha) fn standby(name: &str, sync_state: &str, lsn: u64) -> ReplicationConnection {
+    ReplicationConnection {
+        usename: None,
+        application_name: name.to_owned(),
+        client_addr: None,
+        state: "streaming".to_owned(),
+        sync_state: sync_state.to_owned(),
+        sync_priority: 0,
+        write_lsn: Some(Lsn(lsn)),
+        flush_lsn: Some(Lsn(lsn)),
+        replay_lsn: Some(Lsn(lsn)),
+        pid: 1,
+    }
 }
 
 /// A standby that answers its REST API.
@@ -54,6 +74,19 @@ impl World {
     pub(in crate::ha) fn change(mut self, f: impl FnOnce(&mut World)) -> Self {
         f(&mut self);
         self
+    }
+
+    /// A server that takes every list in.
+    fn listed(&self, view: &View, names: &SyncNames) -> Outcome {
+        let mut status = view.status.clone().unwrap_or_default();
+        status.synchronous_standby_names = match names {
+            SyncNames::Own(text) => text.clone(),
+            SyncNames::Users => String::new(),
+        };
+        if let Some(standbys) = &self.standbys {
+            status.replication = standbys.iter().map(|(name, state, lsn)| standby(name, state, *lsn)).collect();
+        }
+        Outcome::Status(Box::new(status))
     }
 
     fn answer(&self, view: &View, command: &Command) -> Outcome {
@@ -97,6 +130,9 @@ impl World {
                 copy: self.slots_to_copy.clone(),
                 unproven: self.unproven_slots.clone(),
             }),
+            Command::WriteSync(_) => self.write_sync.clone().unwrap_or(Outcome::Written(Revision(77))),
+            Command::DeleteSync(_) => self.write_sync.clone().unwrap_or(Outcome::Ok),
+            Command::SetSyncNames(names) => self.set_names.clone().unwrap_or_else(|| self.listed(view, names)),
             _ => Outcome::Ok,
         }
     }

@@ -11,4 +11,5 @@ mod race;
 mod requests;
 mod slots;
 mod steady;
+mod sync;
 mod together;

@@ -1,0 +1,85 @@
+//! `synchronous_standby_names` belongs to the rules while a synchronous mode is on, and until they give it back (PG-27).
+
+use super::connection::{forget_broken, heartbeat};
+use super::parameters::{self, Parameters};
+use super::{PgError, Server, StartAs, conf_file, config_files, config_writer};
+use crate::cluster::SyncNames;
+use crate::config::Settings;
+use crate::config::settings::SynchronousMode;
+use crate::types::PgVersion;
+
+const NAME: &str = "synchronous_standby_names";
+
+/// A transaction that takes an id writes a commit record; it must not wait for standbys itself.
+const PRODUCE_WAL: &str = "DO $$BEGIN SET LOCAL synchronous_commit = 'off'; PERFORM pg_catalog.txid_current(); END$$";
+
+/// Takes the value for this and all later versions of the files. Returns whether a file changed.
+///
+/// # Errors
+/// [`PgError::File`]: nothing was written, and the value is the one before.
+pub async fn set(server: &Server, names: &SyncNames) -> Result<bool, PgError> {
+    let before = server.sync_names.replace(Some(names.clone()));
+    let result = config_files::rewrite(server).await;
+    if result.is_err() {
+        server.sync_names.replace(before);
+    }
+    result
+}
+
+/// Writes a little WAL.
+///
+/// # Errors
+/// [`PgError::NoConnection`] or [`PgError::Sql`].
+pub async fn produce_wal(server: &Server) -> Result<(), PgError> {
+    let session = heartbeat(server).await?;
+    let result = session.query(PRODUCE_WAL).await;
+    forget_broken(server, &session, result.as_ref().err()).await;
+    result?;
+    Ok(())
+}
+
+/// Puts the value into the parameters of a start, or of a rewrite (`None`).
+pub(super) fn apply(server: &Server, parameters: &mut Parameters, start: Option<&StartAs>, version: PgVersion) {
+    let settings = server.settings();
+    let known = server.sync_names.borrow().clone();
+    let value = match known {
+        Some(SyncNames::Own(text)) => text,
+        Some(SyncNames::Users) => return,
+        None if !is_active(&settings) => return,
+        None => unsaid(server, start, version),
+    };
+    if value.is_empty() {
+        parameters::remove(parameters, NAME);
+    } else {
+        parameters::set(parameters, NAME, value);
+    }
+}
+
+/// A synchronous mode is on, and the rules have not spoken yet in this process.
+fn unsaid(server: &Server, start: Option<&StartAs>, version: PgVersion) -> String {
+    let kept = match start {
+        Some(StartAs::Standby { .. }) => return String::new(),
+        Some(StartAs::CustomRecovery { .. }) => None,
+        Some(StartAs::Primary) | None => in_file(server),
+    };
+    let strict = server.settings().global.synchronous_mode_strict;
+    let standby = start.is_none() && config_writer::has_recovery_file(server, version);
+    // A cluster that must not lose anything does not begin with commits that nobody else has (SYNC-08).
+    let star = if strict && !standby { "*" } else { "" };
+    kept.filter(|text| !text.is_empty()).unwrap_or_else(|| star.to_owned())
+}
+
+/// Whether the rules own the parameter by the settings: not in a standby cluster (SYNC-19).
+fn is_active(settings: &Settings) -> bool {
+    settings.global.synchronous_mode != SynchronousMode::Off && settings.global.standby_cluster.is_none()
+}
+
+/// What an earlier process of this agent wrote: commits of a running primary must go on waiting for the standbys that may
+/// take over.
+fn in_file(server: &Server) -> Option<String> {
+    let text = std::fs::read_to_string(config_writer::postgresql_conf(server)).ok()?;
+    if !text.starts_with(conf_file::HEADER) {
+        return None;
+    }
+    conf_file::parse(&text).into_iter().rev().find(|(name, _)| name.eq_ignore_ascii_case(NAME)).map(|(_, value)| value)
+}
