@@ -114,5 +114,7 @@ fn a_clonefrom_member_is_copied_and_replicatefrom_cascades() {
         let sql = "SELECT application_name FROM pg_stat_replication WHERE state = 'streaming'";
         cluster.nodes[1].sql(sql).is_ok_and(|r| r == "postgres-2")
     });
-    assert!(cluster.nodes[2].log().contains("bootstrapped from replica 'postgres-1'"), "{}", cluster.logs());
+    cluster.wait("the log to name the source", 10, || {
+        cluster.nodes[2].log().contains("bootstrapped from replica 'postgres-1'")
+    });
 }
