@@ -390,7 +390,7 @@ fn a_copy_is_made_by_methods_in_order() {
         assert!(copy.data().join("PG_VERSION").exists() && !copy.data().join("half").exists());
         // A running server's directory is never wiped.
         let refused = create_replica::create_replica(&primary.server, Some(&primary.upstream()), true, &cancel).await;
-        assert!(matches!(refused, Err(PgError::File(_))), "{refused:?}");
+        assert!(matches!(refused, Err(PgError::Program(_))), "{refused:?}");
         let nobody = create_replica::create_replica(&server, None, false, &cancel).await;
         assert!(nobody.is_err());
         assert!(copy.data().join("PG_VERSION").exists());
