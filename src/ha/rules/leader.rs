@@ -1,7 +1,7 @@
 //! The lock is mine (ha-rules 6 and 10).
 
 use super::{candidates, demote, diverged, failover, history, retention, slots, sync};
-use crate::cluster::Role;
+use crate::cluster::{Member, PgState, Role};
 use crate::ha::cycle::{Cycle, Lease, Maybe, Step};
 use crate::ha::memory::DemoteMode;
 use crate::ha::rewind::RewindState;
@@ -80,6 +80,7 @@ pub(super) fn enforce(cycle: &mut Cycle<'_>, _lease: Lease, message: Rule, promo
         sync::maintain(cycle)?;
         history::maintain(cycle, timeline)?;
         checkpoint(cycle);
+        help_starting_members(cycle);
         return Ok(message);
     }
     if cycle.role == Role::Promoted {
@@ -110,6 +111,15 @@ fn promote(cycle: &mut Cycle<'_>, promoted: Rule) -> Step {
         cycle.memory.recovering = false;
     }
     Ok(refused.unwrap_or(promoted))
+}
+
+/// A member that was rewound or copied becomes consistent at the position where my next record was to begin. On an idle
+/// primary that record would come up to 25 s later (bgwriter's standby snapshot), after a switch of segments above all.
+fn help_starting_members(cycle: &mut Cycle<'_>) {
+    let waits = |m: &Member| m.data.state == Some(PgState::Starting) && m.name != cycle.view.me.name.as_str();
+    if cycle.cluster.members.iter().any(waits) {
+        cycle.tail(Command::ProduceWal);
+    }
 }
 
 /// After a promotion a checkpoint brings the new timeline into control data, which pg_rewind of others reads. It is

@@ -33,6 +33,16 @@ fn the_leader_renews_and_stays() {
 }
 
 #[test]
+fn the_leader_of_a_member_that_starts_produces_wal() {
+    let helped = |state| {
+        let view = view().primary().leader("a").member_with("b", |m| m.data.state = Some(state));
+        run(&view, &world()).finish.commands.contains(&Command::ProduceWal)
+    };
+    assert!(helped(PgState::Starting));
+    assert!(!helped(PgState::Running) && !helped(PgState::Stopped));
+}
+
+#[test]
 fn a_leader_without_answer_of_its_server_keeps_the_lock() {
     let silent = "Error communicating with PostgreSQL. Will try again later";
     let course = says(view().primary().leader("a").change(|v| v.status = None), world(), silent);
