@@ -160,10 +160,12 @@ impl PostgresControl for Server {
     }
 
     async fn remove_data(&self) -> Result<(), PgError> {
+        data_dir::settle(self).await?;
         data_dir::remove(self).await
     }
 
     async fn move_data_aside(&self) -> Result<PathBuf, PgError> {
+        data_dir::settle(self).await?;
         data_dir::move_aside(self).await
     }
 

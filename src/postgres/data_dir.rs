@@ -6,7 +6,12 @@ use crate::types::PgVersion;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use tracing::{error, info};
+use std::time::Duration;
+use tracing::{debug, error, info};
+
+/// How long programs of a stopped server (an archive command, say) may take to end, and how often that is looked at.
+const SETTLE_PATIENCE: Duration = Duration::from_secs(5);
+const SETTLE_STEP: Duration = Duration::from_millis(50);
 
 /// What stands at this place. Hidden files and `lost+found` do not count as content.
 #[must_use]
@@ -84,6 +89,21 @@ pub async fn remove(server: &Server) -> Result<(), PgError> {
             move_aside(server).await.map(|_| ())
         }
     }
+}
+
+/// An immediate stop leaves backends, and programs that they run, behind for a moment: the former are killed, the latter
+/// waited for. Whether any are left is for the one to refuse who needs the directory.
+pub(super) async fn settle(server: &Server) -> Result<(), PgError> {
+    postmaster::end_orphans(server).await?;
+    let gone = async {
+        while refuse_while_running(server).is_err() && postmaster::find(server).is_none() {
+            tokio::time::sleep(SETTLE_STEP).await;
+        }
+    };
+    if tokio::time::timeout(SETTLE_PATIENCE, gone).await.is_err() {
+        debug!("programs of the stopped server are still there");
+    }
+    Ok(())
 }
 
 /// Neither a postmaster nor what outlived one (a backend, a single-user server) may stand on it.
