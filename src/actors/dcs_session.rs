@@ -260,3 +260,7 @@ fn answer<T>(channel: oneshot::Sender<T>, value: T) {
         tracing::debug!("nobody waits for this answer of the store any more");
     }
 }
+
+#[cfg(test)]
+#[path = "dcs_session_tests.rs"]
+mod tests;
