@@ -6,7 +6,7 @@ ARG RUST=rust:1-slim-bookworm
 
 FROM ${RUST} AS build
 RUN apt-get update \
-    && apt-get install -y --no-install-recommends gcc libc6-dev libssl-dev pkg-config protobuf-compiler \
+    && apt-get install -y --no-install-recommends gcc libc6-dev libssl-dev pkg-config protobuf-compiler libprotobuf-dev \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY Cargo.toml Cargo.lock clippy.toml ./
