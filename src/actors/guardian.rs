@@ -22,7 +22,7 @@ use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 
 /// How often it is looked whether everybody is there.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// A cycle that has not ended after this never will: each of its waits has a deadline.
 const LONGEST_CYCLE: Duration = Duration::from_secs(300);
 /// The REST server's end is not waited for longer.

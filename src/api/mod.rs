@@ -4,6 +4,7 @@
 mod access;
 mod allowlist;
 pub mod call;
+mod connections;
 pub mod facts;
 pub mod health;
 mod listen;
@@ -14,6 +15,7 @@ mod routes;
 pub mod server;
 pub mod snapshot;
 pub mod status;
+mod stream;
 mod tls;
 
 pub use facts::Facts;

@@ -1,37 +1,41 @@
-//! The REST server: sockets, threads, start and stop.
+//! The REST server: sockets, thread, start and stop.
 
 use super::allowlist::Allowlist;
-use super::routes::{self, App};
+use super::connections::Connections;
+use super::routes::App;
 use super::{ApiError, Gateway, listen, tls};
 use crate::config::Settings;
 use crate::config::settings::RestApi;
-use actix_web::dev::Extensions;
-use actix_web::{HttpServer, web};
-use std::any::Any;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::{oneshot, watch};
 
-/// Header and TLS handshake of a request must be there within this.
-const CLIENT_PATIENCE: Duration = Duration::from_secs(5);
-/// An idle connection is kept for the next request for this long.
-const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// Open requests get this long when the server stops.
 const STOP_PATIENCE: Duration = Duration::from_secs(2);
-/// More connections at once wait in the backlog.
-const MAX_CONNECTIONS: usize = 512;
+/// The last answers get this long to leave.
+const FLUSH_PATIENCE: Duration = Duration::from_millis(50);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stop {
+    No,
+    AfterRequests,
+    AtOnce,
+}
 
 /// A running server. It stops when this is dropped, without waiting for open requests.
 #[derive(Debug)]
 pub struct ServerHandle {
-    inner: actix_web::dev::ServerHandle,
+    stop: watch::Sender<Stop>,
+    ended: Option<oneshot::Receiver<()>>,
     addresses: Vec<SocketAddr>,
     restapi: RestApi,
     fingerprint: Option<[u8; 32]>,
-    thread: Option<std::thread::JoinHandle<()>>,
+    thread: std::thread::JoinHandle<()>,
 }
 
-/// Opens the sockets of `restapi.listen` and serves them on threads of their own: the answers go on when the
+/// Opens the sockets of `restapi.listen` and serves them on a thread of its own: the answers go on when the
 /// agent's main thread hangs. Returns when the sockets listen.
 ///
 /// Passwords, allow-list and headers are read from the newest snapshot at each request; listening addresses and TLS
@@ -44,65 +48,57 @@ pub fn start(settings: &Settings, gateway: Arc<dyn Gateway>) -> Result<ServerHan
     let fingerprint = tls::fingerprint(&restapi);
     let acceptor = tls::acceptor(&restapi)?;
     let listeners = listen::open(&restapi.listen, restapi.request_queue_size.max(1))?;
+    let failed = |e: std::io::Error| ApiError::Server(e.to_string());
+    let addresses = listeners.iter().map(TcpListener::local_addr).collect::<Result<Vec<_>, _>>().map_err(failed)?;
     let allowlist = Allowlist::new(gateway.clock().clone());
-    let app = web::Data::new(App { gateway, allowlist });
-    let mut server =
-        HttpServer::new(move || actix_web::App::new().app_data(app.clone()).default_service(web::to(routes::serve)))
-            .workers(1)
-            .worker_max_blocking_threads(2)
-            .max_connections(MAX_CONNECTIONS)
-            .backlog(restapi.request_queue_size.max(1))
-            .keep_alive(KEEP_ALIVE)
-            .client_request_timeout(CLIENT_PATIENCE)
-            .client_disconnect_timeout(Duration::from_secs(1))
-            .tls_handshake_timeout(CLIENT_PATIENCE)
-            .shutdown_timeout(STOP_PATIENCE.as_secs())
-            .on_connect(note_certificate)
-            .disable_signals();
-    let failed = |e: std::io::Error| ApiError::Server(e.to_string());
-    let mut acceptor = acceptor;
-    let listeners_left = listeners.len();
-    for (index, listener) in listeners.into_iter().enumerate() {
-        // Builders of acceptors cannot be copied: each further socket reads the files again.
-        let own = if index + 1 == listeners_left { acceptor.take() } else { tls::acceptor(&restapi)? };
-        server = match own {
-            Some(tls) => server.listen_openssl(listener, tls),
-            None => server.listen(listener),
-        }
+    let app = App { gateway, allowlist };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(2)
+        .build()
         .map_err(failed)?;
-    }
-    let addresses = server.addrs();
-    let (inner, thread) = run(server.run())?;
-    tracing::info!("REST API listens on {addresses:?}");
-    Ok(ServerHandle { inner, addresses, restapi, fingerprint, thread: Some(thread) })
-}
-
-/// Runs the server on a thread with a small runtime of its own.
-fn run(
-    server: actix_web::dev::Server,
-) -> Result<(actix_web::dev::ServerHandle, std::thread::JoinHandle<()>), ApiError> {
-    let failed = |e: std::io::Error| ApiError::Server(e.to_string());
-    let inner = server.handle();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
+    let (stop, stopping) = watch::channel(Stop::No);
+    let (end, ended) = oneshot::channel();
     let thread = std::thread::Builder::new()
         .name("restapi".to_owned())
         .spawn(move || {
-            if let Err(error) = runtime.block_on(server) {
+            let connections = Connections::new(app, acceptor);
+            let served = tokio::task::LocalSet::new().block_on(&runtime, serve(listeners, connections, stopping));
+            if let Err(error) = served {
                 tracing::error!("REST API ended: {error}");
             }
+            // A name lookup that hangs must not hold up the end.
+            runtime.shutdown_background();
+            // Nobody may wait for it.
+            let _ = end.send(());
         })
         .map_err(failed)?;
-    Ok((inner, thread))
+    tracing::info!("REST API listens on {addresses:?}");
+    Ok(ServerHandle { stop, ended: Some(ended), addresses, restapi, fingerprint, thread })
 }
 
-fn note_certificate(connection: &dyn Any, extensions: &mut Extensions) {
-    type Tls = actix_tls::accept::openssl::TlsStream<actix_web::rt::net::TcpStream>;
-    if let Some(tls) = connection.downcast_ref::<Tls>()
-        && tls.ssl().peer_certificate().is_some()
-        && tls.ssl().verify_result() == openssl::x509::X509VerifyResult::OK
-    {
-        extensions.insert(tls::ClientCertificate);
+/// Serves until it shall stop; connections end with the `LocalSet` around this.
+async fn serve(
+    listeners: Vec<TcpListener>,
+    connections: Rc<Connections>,
+    mut stopping: watch::Receiver<Stop>,
+) -> std::io::Result<()> {
+    let mut accepting = Vec::new();
+    for listener in listeners {
+        let listener = tokio::net::TcpListener::from_std(listener)?;
+        accepting.push(tokio::task::spawn_local(Rc::clone(&connections).accept(listener)));
     }
+    // The sender's end is an order to stop as well.
+    let how = stopping.wait_for(|stop| *stop != Stop::No).await.map_or(Stop::AtOnce, |stop| *stop);
+    for task in accepting {
+        task.abort();
+        // Closes the socket before anything else is waited for.
+        let _ = task.await;
+    }
+    if how == Stop::AfterRequests && tokio::time::timeout(STOP_PATIENCE, connections.idle()).await.is_ok() {
+        tokio::time::sleep(FLUSH_PATIENCE).await;
+    }
+    Ok(())
 }
 
 impl ServerHandle {
@@ -131,26 +127,24 @@ impl ServerHandle {
     /// Whether its threads still serve.
     #[must_use]
     pub fn is_running(&self) -> bool {
-        self.thread.as_ref().is_some_and(|t| !t.is_finished())
+        !self.thread.is_finished()
     }
 
     /// Closes the sockets, gives open requests two seconds, and returns when the server is gone (at the latest a
     /// second after that).
     pub async fn stop(mut self) {
         let patience = STOP_PATIENCE + Duration::from_secs(1);
-        let stop = self.inner.stop(true);
-        if tokio::time::timeout(patience, stop).await.is_err() {
+        self.stop.send_replace(Stop::AfterRequests);
+        if let Some(ended) = self.ended.take()
+            && tokio::time::timeout(patience, ended).await.is_err()
+        {
             tracing::warn!("REST API did not stop within {} s", patience.as_secs());
         }
-        self.thread = None;
     }
 }
 
 impl Drop for ServerHandle {
     fn drop(&mut self) {
-        if self.thread.is_some() {
-            // The command is sent at once; only the answer would have to be awaited.
-            drop(self.inner.stop(false));
-        }
+        self.stop.send_if_modified(|stop| std::mem::replace(stop, Stop::AtOnce) == Stop::No);
     }
 }

@@ -3,7 +3,7 @@
 use super::ApiError;
 use crate::config::settings::{RestApi, VerifyClient};
 use openssl::pkey::{PKey, Private};
-use openssl::ssl::{SslAcceptor, SslAcceptorBuilder, SslMethod, SslVerifyMode};
+use openssl::ssl::{SslAcceptor, SslMethod, SslVerifyMode};
 use openssl::x509::X509;
 use std::path::Path;
 
@@ -15,7 +15,7 @@ pub struct ClientCertificate;
 ///
 /// # Errors
 /// [`ApiError::Tls`] naming the setting that is wrong.
-pub fn acceptor(restapi: &RestApi) -> Result<Option<SslAcceptorBuilder>, ApiError> {
+pub fn acceptor(restapi: &RestApi) -> Result<Option<SslAcceptor>, ApiError> {
     let Some(certfile) = &restapi.certfile else { return Ok(None) };
     let keyfile = restapi.keyfile.as_ref().unwrap_or(certfile);
     let plain = |e: openssl::error::ErrorStack| wrong("ciphers", e);
@@ -45,7 +45,7 @@ pub fn acceptor(restapi: &RestApi) -> Result<Option<SslAcceptorBuilder>, ApiErro
     });
     // Sessions of verified clients can only be resumed under a name.
     builder.set_session_id_context(b"patroni").map_err(plain)?;
-    Ok(Some(builder))
+    Ok(Some(builder.build()))
 }
 
 fn private_key(restapi: &RestApi, keyfile: &Path) -> Result<PKey<Private>, ApiError> {

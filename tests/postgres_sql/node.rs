@@ -35,7 +35,11 @@ pub fn as_postgres(test: &str, body: impl Future<Output = ()>) {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(body);
 }
 
+/// PATRONI_TEST_PG_BIN, else the newest PostgreSQL's programs.
 pub fn bin_dir() -> Option<PathBuf> {
+    if let Some(wanted) = std::env::var_os("PATRONI_TEST_PG_BIN") {
+        return Some(PathBuf::from(wanted));
+    }
     let mut found: Vec<PathBuf> = std::fs::read_dir("/usr/lib/postgresql")
         .ok()?
         .flatten()

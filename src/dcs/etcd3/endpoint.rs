@@ -1,16 +1,11 @@
 //! The client of one endpoint. Each has its own: a shared one hands requests to dead endpoints as well.
 
+use super::channel;
 use super::error::{AUTH_NOT_ENABLED, Failure};
 use crate::config::settings::Etcd3;
 use crate::net::{ClientTls, KeyPair, TlsError};
-use etcd_client::{Client, ConnectOptions, OpenSslClientConfig};
-use openssl::error::ErrorStack;
+use etcd_client::{Client, ConnectOptions};
 use std::time::Duration;
-
-/// A connection that has been silent for so long is probed, and given up when the probe is not answered in time:
-/// a watch has no other way to notice that its server is gone.
-const PROBE_AFTER: Duration = Duration::from_secs(10);
-const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How to connect and log in.
 pub(super) struct Access {
@@ -37,15 +32,9 @@ impl Access {
 
     /// A client that is logged in. Connects only when there is a login, else with the first request.
     pub(super) async fn client(&self, url: &str, connect_timeout: Duration) -> Result<Client, Failure> {
-        let mut options = ConnectOptions::new()
-            .with_connect_timeout(connect_timeout)
-            .with_keep_alive(PROBE_AFTER, PROBE_TIMEOUT)
-            .with_tcp_keepalive(PROBE_AFTER)
-            .with_require_leader(true);
-        if let Some(tls) = &self.tls {
-            options = options.with_openssl_tls(openssl_config(tls)?);
-        }
-        let mut client = Client::connect([url], Some(options)).await.map_err(|e| Failure::of(&e))?;
+        let channel = channel::open(url, self.tls.as_ref(), connect_timeout)?;
+        let options = ConnectOptions::new().with_require_leader(true);
+        let mut client = Client::from_channel(channel, Some(options)).await.map_err(|e| Failure::of(&e))?;
         self.log_in(&mut client).await?;
         Ok(client)
     }
@@ -70,19 +59,5 @@ impl Access {
 
     pub(super) fn has_login(&self) -> bool {
         self.login.is_some()
-    }
-}
-
-fn openssl_config(tls: &ClientTls) -> Result<OpenSslClientConfig, Failure> {
-    let mut failed = None;
-    let config = OpenSslClientConfig::default().manually(|builder| {
-        tls.apply(builder).map_err(|error| {
-            failed = Some(error.to_string());
-            ErrorStack::get()
-        })
-    });
-    match failed {
-        None => Ok(config),
-        Some(text) => Err(Failure::Refused(text)),
     }
 }

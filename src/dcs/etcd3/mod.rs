@@ -1,6 +1,7 @@
 //! etcd by its version 3 API.
 
 mod caller;
+mod channel;
 mod endpoint;
 mod error;
 mod lock;
