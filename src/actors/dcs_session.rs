@@ -213,8 +213,8 @@ async fn execute(dcs: &dyn Dcs, command: Command, budget: Duration) -> Outcome {
         }
         Command::CancelInitialize => plain(within(budget, dcs.cancel_initialize(budget)).await),
         Command::WriteConfig { data, expect } => plain(within(budget, dcs.write_config(&data, expect, budget)).await),
-        Command::WriteFailover { leader, candidate, expect } => {
-            let request = FailoverRequest { leader, candidate, scheduled_at: None };
+        Command::WriteFailover { leader, candidate, scheduled_at, expect } => {
+            let request = FailoverRequest { leader, candidate, scheduled_at };
             plain(within(budget, dcs.write_failover(&request, expect, budget)).await)
         }
         Command::WriteSync(state) => {

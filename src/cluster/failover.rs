@@ -23,10 +23,10 @@ pub struct Failover {
 }
 
 impl Failover {
-    /// Whether it asks for nothing (`{}`): the key is emptied after use, never deleted.
+    /// Whether it asks for nothing (`{}`, or a time without names): the key is emptied after use, never deleted.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.leader.is_none() && self.candidate.is_none() && self.scheduled_at.is_none()
+        self.leader.is_none() && self.candidate.is_none()
     }
 }
 
@@ -97,7 +97,7 @@ mod tests {
         assert_eq!(parse(" a : "), (some("a"), None, None));
         assert_eq!(parse("a"), (some("a"), None, None));
         assert_eq!(parse(":b"), (None, some("b"), None));
-        for nothing in ["", "{}", "null", "5", "[]", r#"{"leader":"","member":5}"#] {
+        for nothing in ["", "{}", "null", "5", "[]", r#"{"leader":"","member":5}"#, r#"{"scheduled_at":"2026-01-14T10:09:57Z"}"#] {
             assert!(Failover::parse(Revision(0), nothing.as_bytes()).is_empty(), "{nothing}");
         }
     }

@@ -50,6 +50,8 @@ pub enum Command {
         leader: Option<String>,
         /// `member`.
         candidate: Option<String>,
+        /// `scheduled_at` as it was written.
+        scheduled_at: Option<String>,
         /// Only if the key has this version still.
         expect: Option<Revision>,
     },
@@ -235,6 +237,13 @@ pub enum JobKind {
 }
 
 impl JobKind {
+    /// Whether a server that runs is stopped on the way to something else, which scripts are told of as of any stop.
+    /// (What demotions and the end of the process stop is told of by their own rules, a restart is told of as such.)
+    #[must_use]
+    pub fn stops_on_its_way(self) -> bool {
+        matches!(self, Self::Rewind | Self::Reinitialize | Self::CopySlots)
+    }
+
     /// Whether the server cannot accept writes while this runs, nor because of it.
     #[must_use]
     pub fn makes_no_primary(self) -> bool {

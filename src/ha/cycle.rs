@@ -4,6 +4,7 @@
 //! without an answer ends the walk with [`Stop::Need`]; the next walk comes to the same question and finds it answered.
 
 use super::facts::Facts;
+use super::memory::StopEvent;
 use super::{
     Answer, AnswerKind, Command, Exit, Finish, Job, JobId, Level, LogLine, MAX_ROUNDS, Memory, Outcome, RequestId,
     Round, Rule, View, sentence::sentence,
@@ -235,10 +236,14 @@ impl<'a> Cycle<'a> {
 
     /// Starts a job that log lines call `action`. `Err(rule)` inside: another job is in the way.
     pub fn start(&mut self, action: &str, job: Job) -> Result<Result<JobId, Rule>, Stop> {
+        let stops = job.kind().stops_on_its_way();
         match self.ask(Command::StartJob(job))? {
             Outcome::JobStarted(id) => {
                 self.memory.action = Some((id, action.to_owned()));
                 self.job = Some(id);
+                if stops {
+                    self.tell_of_stop(id);
+                }
                 Ok(Ok(id))
             }
             Outcome::Conflict => Ok(Err(Rule::JobRefused(action.to_owned(), self.action()))),
@@ -247,6 +252,12 @@ impl<'a> Cycle<'a> {
                 Ok(Err(Rule::JobRefused(action.to_owned(), self.action())))
             }
         }
+    }
+
+    /// Scripts are told when the present server has been stopped by this job.
+    pub fn tell_of_stop(&mut self, job: JobId) {
+        let server = self.view.server.facts.postmaster;
+        self.memory.stop_event = server.map(|postmaster| StopEvent { job, postmaster, role: self.role });
     }
 
     /// The name of the job that runs.

@@ -3,7 +3,7 @@
 use super::rewind::RewindState;
 use super::sync::SyncMemory;
 use super::{Exit, JobId, JobResult, RequestId};
-use crate::cluster::{Cluster, Role, ScheduledRestartData};
+use crate::cluster::{Cluster, Postmaster, Role, ScheduledRestartData};
 use crate::types::{Lsn, Mono, Timeline, Wall};
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
@@ -34,6 +34,8 @@ pub struct Memory {
     pub joined: bool,
     /// What scripts are told once the server is up.
     pub start_event: Option<StartEvent>,
+    /// Scripts have to be told of the end of this server, which a job ends on its way.
+    pub stop_event: Option<StopEvent>,
     /// The promotion of which scripts have been told.
     pub announced_promotion: Option<JobId>,
     /// Divergence from the leader, and the checkpoint after a promotion.
@@ -105,6 +107,17 @@ pub enum StartEvent {
     Restart,
     /// `on_role_change`, as soon as the start is over, whether it went well or not.
     RoleChange(Role),
+}
+
+/// A server that a job is about to end (CB-01).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StopEvent {
+    /// The job.
+    pub job: JobId,
+    /// The server.
+    pub postmaster: Postmaster,
+    /// Role until then, for `on_stop`.
+    pub role: Role,
 }
 
 /// How a primary is taken out of service (ha-rules 7).

@@ -23,8 +23,13 @@ fn without_data(cycle: &mut Cycle<'_>, error: Option<String>) -> Step {
     if cycle.facts.running && !cycle.facts.paused {
         let timeout = Some(cycle.view.global.retry_timeout);
         let job = Job::Stop { mode: StopMode::Immediate, checkpoint: false, timeout, role: None };
-        let refused = cycle.start("stop", job)?.err();
-        return Ok(refused.unwrap_or_else(|| Rule::JobInProgress("stop".to_owned())));
+        return Ok(match cycle.start("stop", job)? {
+            Ok(id) => {
+                cycle.tell_of_stop(id);
+                Rule::JobInProgress("stop".to_owned())
+            }
+            Err(refused) => refused,
+        });
     }
     cycle.disable_watchdog();
     if cycle.facts.has_lock {

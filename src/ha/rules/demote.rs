@@ -4,7 +4,7 @@
 //! The lease is renewed until the key is released, so that nobody promotes while WAL is still being written. It stays
 //! on record in an offline demotion until the server is down: the fence's deadline must not come earlier.
 
-use super::{candidates, diverged, replica};
+use super::{candidates, diverged, replica, sync};
 use crate::cluster::{CallbackEvent, Role, StopMode};
 use crate::ha::cycle::{Cycle, Maybe, Step, Stop};
 use crate::ha::memory::{DemoteMode, Demotion};
@@ -155,8 +155,8 @@ fn failover_action(cycle: &Cycle<'_>) -> String {
 
 /// `primary_stop_timeout` is obeyed in synchronous mode only (HA-39).
 pub(super) fn stop_timeout(cycle: &Cycle<'_>) -> Option<Duration> {
-    let global = &cycle.view.global;
-    global.primary_stop_timeout.filter(|_| global.synchronous_mode != crate::config::settings::SynchronousMode::Off)
+    let wanted = sync::mode(cycle) != crate::config::settings::SynchronousMode::Off;
+    cycle.view.global.primary_stop_timeout.filter(|_| wanted)
 }
 
 /// Control data says "shut down" while archiving goes on: the key is released as soon as a candidate has received

@@ -54,7 +54,8 @@ fn begin(cycle: &mut Cycle<'_>, key: &Failover, action: &str, bare: &str) -> Res
 }
 
 fn clear(cycle: &mut Cycle<'_>, key: &Failover) {
-    cycle.tail(Command::WriteFailover { leader: None, candidate: None, expect: Some(key.revision) });
+    let expect = Some(key.revision);
+    cycle.tail(Command::WriteFailover { leader: None, candidate: None, scheduled_at: None, expect });
 }
 
 /// Everybody's part once the leader has stepped down (9.3). `None`: the request was void, go on as without one.

@@ -167,6 +167,8 @@ fn announce(cycle: &mut Cycle<'_>) {
         cycle.memory.announced_promotion = signalled;
         cycle.callback(CallbackEvent::OnRoleChange, Role::Primary);
     }
+    announce_stop(cycle);
+    let server = &cycle.view.server;
     let up = cycle.facts.running && server.state == PgState::Running && server.readiness != Readiness::Rejecting;
     if up && server.job.is_none() {
         match cycle.memory.start_event.take() {
@@ -175,6 +177,20 @@ fn announce(cycle: &mut Cycle<'_>) {
             Some(StartEvent::RoleChange(role)) => cycle.callback(CallbackEvent::OnRoleChange, role),
             None => {}
         }
+    }
+}
+
+/// As soon as the server is gone, and before what the job goes on to do (which may take hours) is over.
+fn announce_stop(cycle: &mut Cycle<'_>) {
+    let Some(event) = cycle.memory.stop_event else { return };
+    let server = &cycle.view.server;
+    let gone = server.facts.postmaster != Some(event.postmaster);
+    let over = server.job.as_ref().is_none_or(|j| j.id != event.job);
+    if gone || over {
+        cycle.memory.stop_event = None;
+    }
+    if gone {
+        cycle.callback(CallbackEvent::OnStop, event.role);
     }
 }
 

@@ -1,10 +1,10 @@
 //! No leader: am I the healthiest (ha-rules 5 and 8)?
 
 use super::{candidates, failover, leader, replica, sync};
-use crate::cluster::{Cluster, Member};
+use crate::cluster::{Cluster, Member, PeerStatus};
 use crate::ha::cycle::{Cycle, Lease, Maybe, Step, Stop};
 use crate::ha::{Command, Outcome, Rule};
-use crate::types::Timeline;
+use crate::types::{Lsn, Timeline};
 use std::time::Duration;
 
 /// Nobody has the lock.
@@ -42,10 +42,12 @@ fn won(cycle: &mut Cycle<'_>, lease: Lease) -> Step {
         let expect = Some(key.revision);
         if cycle.facts.paused && key.leader.is_some() && key.candidate.is_some() {
             cycle.info("Updating failover key after acquiring leader lock...");
-            cycle.tail(Command::WriteFailover { leader: None, candidate: key.candidate, expect });
+            // Without its time a request for later would be one for now.
+            let (candidate, scheduled_at) = (key.candidate, key.scheduled_text);
+            cycle.tail(Command::WriteFailover { leader: None, candidate, scheduled_at, expect });
         } else {
             cycle.info("Cleaning up failover key after acquiring leader lock...");
-            cycle.tail(Command::WriteFailover { leader: None, candidate: None, expect });
+            cycle.tail(Command::WriteFailover { leader: None, candidate: None, scheduled_at: None, expect });
         }
     }
     leader::enforce(cycle, lease, Rule::AcquiredLock, Rule::Promoted)
@@ -181,10 +183,14 @@ pub(super) fn outranks_all(
     let former_leader = if active { state.leader.as_deref() } else { former_leader };
     let (mut collected, mut nobody_ahead) = (i64::from(votes(me)) - 1, true);
     for peer in candidates::poll(cycle, &peers)? {
+        let name = &peer.name;
         if candidates::limitation(&peer).is_some() {
+            if votes(name) && may_vote(cycle, &peer, position) {
+                cycle.info(format!("Got quorum vote from {name}"));
+                collected += 1;
+            }
             continue;
         }
-        let name = &peer.name;
         if peer.in_recovery == Some(false) {
             cycle.warn(format!("Primary ({name}) is still alive"));
             return Ok(false);
@@ -227,6 +233,13 @@ pub(super) fn outranks_all(
     }
     let own_key = nobody_ahead && state.leader.as_deref() == Some(me);
     Ok(voters.is_none() || collected >= i64::from(state.quorum) || own_key)
+}
+
+/// Whether a voter who may not lead himself says that I have whatever he has: he can confirm commits all the same.
+fn may_vote(cycle: &Cycle<'_>, peer: &PeerStatus, position: Lsn) -> bool {
+    let current = peer.timeline.is_none_or(|t| t.0 == 0 || t >= cycle.facts.cluster_timeline);
+    let standby = peer.reachable && peer.in_recovery == Some(true);
+    standby && current && peer.position.0 > 0 && peer.position <= position
 }
 
 /// Whether my timeline is not behind `history` (invariant 7). Who does not know his timeline may lead, unless

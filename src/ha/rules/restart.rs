@@ -55,7 +55,8 @@ pub(super) fn isoformat(at: Wall) -> String {
 /// The scheduled restart, at the end of a cycle that left the server alone.
 pub(super) fn scheduled(cycle: &mut Cycle<'_>, rule: Rule) -> Step {
     let Some(restart) = cycle.memory.scheduled_restart.clone() else { return Ok(rule) };
-    let idle = cycle.job.is_none() && cycle.memory.demotion.is_none() && cycle.facts.running;
+    // While there is no leader (or no view) the race and the shape of the cluster matter more.
+    let idle = cycle.job.is_none() && cycle.memory.demotion.is_none() && cycle.facts.running && !cycle.facts.unlocked;
     if !idle || cycle.memory.process_end.is_some() || cycle.memory.bootstrapping || cycle.exit.is_some() {
         return Ok(rule);
     }

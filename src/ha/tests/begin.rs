@@ -181,6 +181,11 @@ fn existing_data_is_adopted_or_refused() {
         "PAUSE: released leader key voluntarily due to the system ID mismatch",
     );
     assert_eq!(course.release(), Some(None));
+    // the pause is over: the server is stopped, then the process ends
+    let resumed = foreign(view().primary().leader("a")).change(|v| v.memory.was_paused = true);
+    let stop = does(resumed, world(), "", Some(JobKind::Stop));
+    let exit = stop.finish.memory.process_end.map(|end| end.exit).unwrap();
+    assert_eq!((exit.code, exit.leave_postgres), (1, false));
     says(
         view().change(|v| v.server.facts.control = None),
         world(),

@@ -203,6 +203,31 @@ fn a_release_without_answer_is_repeated_and_never_renewed() {
     assert!(!course.asked.contains(&Command::RenewLeader));
 }
 
+// rows: HA-39
+#[test]
+fn a_stop_has_a_limit_only_in_a_synchronous_mode() {
+    use crate::config::settings::SynchronousMode::{self, Off, On, Quorum};
+    let limit = |mode: SynchronousMode, standby_cluster: bool, change: fn(View) -> View| {
+        let view = change(leading()).change(|v| {
+            v.global.primary_stop_timeout = Some(secs(15));
+            v.global.synchronous_mode = mode;
+            v.global.standby_cluster = standby_cluster.then(serde_json::Map::new);
+        });
+        match run(&view, &both()).job() {
+            Some(Job::Stop { mode: StopMode::Fast, timeout, .. }) => *timeout,
+            other => panic!("{other:?}"),
+        }
+    };
+    let changes: [fn(View) -> View; 3] = [|v| v.failover(Some("a"), None), ending, View::silent];
+    for change in changes {
+        assert_eq!(limit(Off, false, change), None);
+        for mode in [On, Quorum] {
+            assert_eq!(limit(mode, false, change), Some(secs(15)));
+        }
+    }
+    assert_eq!(limit(On, true, ending), None, "a standby cluster has no synchronous mode");
+}
+
 // --- the end of the process ---
 
 fn ending(view: View) -> View {

@@ -18,7 +18,7 @@ fn both() -> World {
 
 #[track_caller]
 fn cleared(course: &Course) {
-    let clear = Command::WriteFailover { leader: None, candidate: None, expect: Some(Revision(3)) };
+    let clear = Command::WriteFailover { leader: None, candidate: None, scheduled_at: None, expect: Some(Revision(3)) };
     assert!(course.finish.commands.contains(&clear));
 }
 

@@ -100,9 +100,12 @@ fn crash_recovery_under_the_lock_has_limited_patience() {
     );
 }
 
+fn told(view: View) -> Vec<(CallbackEvent, Role)> {
+    run(&view, &world()).callbacks()
+}
+
 #[test]
 fn scripts_are_told_once() {
-    let told = |view: View| run(&view, &world()).callbacks();
     let standby = || view().leader("b");
     let event = |event| move |v: &mut View| v.memory.start_event = Some(event);
     let done = JobResult::Done;
@@ -139,6 +142,39 @@ fn scripts_are_told_once() {
     );
     assert_eq!(told(view().primary().leader("a").ended(promote(), done)), [(OnRoleChange, Role::Primary)]);
     assert_eq!(told(view().leader("b").ended(promote(), JobResult::Cancelled)), []);
+}
+
+// rows: CB-01
+#[test]
+fn scripts_are_told_of_a_stop_on_the_way_to_something_else() {
+    let reinit = || view().leader("b").request(crate::ha::Request::Reinitialize { force: false, from_leader: false });
+    let lost = || view().leader("b").change(|v| v.server.facts.data_dir = DataDir::Empty);
+    for (start, role) in [(reinit(), Role::Replica), (lost(), Role::Uninitialized)] {
+        let began = run(&start, &world());
+        assert_eq!(began.callbacks(), []);
+        let memory = began.finish.memory.clone();
+        let next = |view: View, memory: &crate::ha::Memory| view.change(|v| v.memory = memory.clone());
+        let beside = |view: View| {
+            let (job, phase) = (began.job().unwrap().clone(), JobPhase::Copying);
+            view.job(job, phase).change(|v| v.server.job.as_mut().unwrap().id = crate::ha::JobId(41))
+        };
+        // the server runs still
+        let course = run(&next(beside(view().leader("b")), &memory), &world());
+        assert_eq!(course.callbacks(), []);
+        // it is gone: at once, once
+        let gone = || beside(view().leader("b").down(ControlState::ShutDown));
+        let course = run(&next(gone(), &memory), &world());
+        assert_eq!(course.callbacks(), [(CallbackEvent::OnStop, role)]);
+        assert_eq!(run(&next(gone(), &course.finish.memory), &world()).callbacks(), []);
+        // the job is over before anybody has looked: another server runs, or the same one
+        let other = |v: &mut View| v.server.facts.postmaster = Some(Postmaster { pid: 101, start_ticks: 9 });
+        let over = |view: View| next(view, &memory).change(|v| v.memory.start_event = None);
+        assert_eq!(told(over(view().leader("b").change(other))), [(CallbackEvent::OnStop, role)]);
+        assert_eq!(told(over(view().leader("b"))), []);
+    }
+    // nothing ran
+    let stopped = reinit().change(|v| v.server.facts.postmaster = None).paused();
+    assert_eq!(run(&stopped, &world()).finish.memory.stop_event, None);
 }
 
 #[test]

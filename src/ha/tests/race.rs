@@ -184,6 +184,7 @@ fn a_failover_key_decides_who_may_race() {
     assert!(course.finish.commands.contains(&Command::WriteFailover {
         leader: None,
         candidate: None,
+        scheduled_at: None,
         expect: Some(Revision(3))
     }));
     // a healthy candidate goes first, an unhealthy one does not block
@@ -215,6 +216,7 @@ fn in_pause_only_a_named_candidate_takes_over() {
     assert!(course.finish.commands.contains(&Command::WriteFailover {
         leader: None,
         candidate: Some("a".to_owned()),
+        scheduled_at: None,
         expect: Some(Revision(3))
     }));
     let alone = "PAUSE: no action. I am (a)";
@@ -224,6 +226,59 @@ fn in_pause_only_a_named_candidate_takes_over() {
     // the candidate is gone and I am the primary: the key goes
     let course = says(key(Some("b"), Some("gone")).primary(), world(), "PAUSE: acquired session lock as a leader");
     assert!(course.logged("removing failover key because failover candidate is not running"));
+}
+
+// rows: RACE-21
+#[test]
+fn a_request_for_later_keeps_its_time_in_pause() {
+    let later = |view: View| {
+        view.cluster_with(|c| {
+            let key = c.failover.as_mut().unwrap();
+            (key.scheduled_at, key.scheduled_text) = (Some(self::view().wall), Some("2026-05-01T14:00+02".to_owned()));
+        })
+    };
+    let view = later(cluster().primary().paused().failover(Some("a"), Some("b")));
+    let course = says(view, world(), "PAUSE: acquired session lock as a leader");
+    assert!(course.finish.commands.contains(&Command::WriteFailover {
+        leader: None,
+        candidate: Some("b".to_owned()),
+        scheduled_at: Some("2026-05-01T14:00+02".to_owned()),
+        expect: Some(Revision(3))
+    }));
+    // what is left of it waits as well
+    let leading = later(self::view().primary().leader("a").member("b", 1000).paused().failover(None, Some("b")));
+    let course = says(leading, world().peer(peer("b", 1000)), "PAUSE: no action. I am (a), the leader with the lock");
+    assert!(!course.finish.commands.iter().any(|c| matches!(c, Command::WriteFailover { .. })));
+}
+
+// rows: RACE-07, QUIRK-08
+#[test]
+fn each_known_member_is_asked_once_however_long_nobody_leads() {
+    let last_led = cluster().member("gone", 900).leader("b").cluster.ok();
+    let mut view = cluster().change(|v| v.memory.last_led.clone_from(&last_led));
+    for _ in 0..3 {
+        let course = stands_back(view.clone(), world().peer(peer("b", 2000)));
+        let polls: Vec<_> = course.asked.iter().filter(|c| matches!(c, Command::PollPeers(_))).collect();
+        let url = |name: &str| (name.to_owned(), format!("http://{name}:8008/patroni"));
+        assert_eq!(polls, [&Command::PollPeers(["gone", "b", "c"].map(url).to_vec())]);
+        assert_eq!(course.finish.memory.last_led, last_led, "what is remembered does not grow");
+        view = view.change(|v| v.memory = course.finish.memory);
+    }
+}
+
+// rows: QUIRK-17
+#[test]
+fn the_wall_clock_decides_nothing_about_the_lock() {
+    let hours = |h: i64| move |v: &mut View| v.wall += jiff::SignedDuration::from_hours(h);
+    let leading = || view().primary().leader("a");
+    let backing_off = || cluster().change(|v| v.memory.no_race_until = Some(v.now + secs(1)));
+    for view in [leading(), leading().silent(), backing_off(), cluster(), view().leader("b").starting(3)] {
+        let plain = run(&view, &world());
+        for step in [-48, 48] {
+            let stepped = run(&view.clone().change(hours(step)), &world());
+            assert_eq!((&stepped.asked, &stepped.finish), (&plain.asked, &plain.finish));
+        }
+    }
 }
 
 #[test]

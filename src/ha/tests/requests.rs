@@ -182,4 +182,10 @@ fn a_scheduled_restart_has_its_window() {
     let course = run(&filtered, &world());
     assert_eq!((course.job(), kept(&course)), (None, false));
     assert!(course.logged("Scheduled restart: restart conditions are not satisfied"));
+    // without a leader, or without the store, it waits for its window to end
+    let no_leader = |v: &mut View| *v = v.clone().cluster_with(|c| c.leader = None);
+    for view in [scheduled(0, "then").change(no_leader), scheduled(0, "then").silent()] {
+        let course = run(&view.tagged(serde_json::json!({"nofailover": true})), &world());
+        assert_eq!((course.job(), kept(&course)), (None, true));
+    }
 }

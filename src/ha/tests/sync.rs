@@ -341,11 +341,35 @@ fn the_race_is_for_members_of_the_key() {
         let course = run(&view, &world);
         assert_eq!(course.sentence(), if wins { WON } else { NOT_FIRST }, "{what}: {:#?}", course.finish.log);
     }
-    // A voter that never leads is asked all the same, though its answer counts as no vote.
-    let tagged = key(racer(Quorum), "b", 0, &["a", "c"])
-        .member_with("c", |m| m.data.tags = tags(serde_json::json!({"nofailover": true})));
-    let course = run(&tagged, &world());
-    assert!(course.asked.iter().any(|c| matches!(c, Command::PollPeers(asked) if asked.len() == 2)));
+}
+
+// rows: QUIRK-15
+#[test]
+fn a_voter_that_never_leads_has_its_vote_and_no_veto() {
+    let nofailover = || tags(serde_json::json!({"nofailover": true}));
+    let racer = || {
+        let view = view().member("b", 1000).member_with("c", |m| m.data.tags = nofailover());
+        key(view.change(|v| v.global.synchronous_mode = Quorum), "b", 1, &["a", "c"])
+    };
+    let voter = |lsn: u64| PeerStatus { tags: nofailover(), ..peer("c", lsn) };
+    let primary = PeerStatus { in_recovery: Some(false), ..voter(0) };
+    let old = PeerStatus { timeline: Some(crate::types::Timeline(1)), ..voter(900) };
+    let moved_on = || racer().history(&[(1, 10)]).change(|v| v.memory.last_timeline = Some(crate::types::Timeline(2)));
+    for (what, view, voter, wins) in [
+        ("not ahead", racer(), voter(1000), true),
+        ("unfit for its watchdog", racer(), PeerStatus { watchdog_failed: true, ..voter(1000) }, true),
+        ("ahead: it has what I miss", racer(), voter(1001), false),
+        ("no server", racer(), voter(0), false),
+        ("not reachable", racer(), PeerStatus { reachable: false, ..voter(1000) }, false),
+        ("a primary", racer(), primary, false),
+        ("on a timeline that was left", moved_on(), old, false),
+    ] {
+        let course = run(&view, &world().peer(voter));
+        assert_eq!(course.sentence(), if wins { WON } else { NOT_FIRST }, "{what}: {:#?}", course.finish.log);
+    }
+    // where its vote is not needed it is in nobody's way
+    let enough = key(racer(), "b", 0, &["a", "c"]);
+    assert_eq!(run(&enough, &world().peer(voter(2000))).sentence(), WON);
 }
 
 #[test]
