@@ -33,14 +33,15 @@ fn ask(server: &ServerHandle, method: &str, path: &str, body: Option<Value>) -> 
     send(server.addresses()[0], method, path, body.map(|b| b.to_string()).as_deref(), &[])
 }
 
+// rows: QUIRK-10, QUIRK-11
 #[test]
 fn health_checks_answer_get_head_and_options() {
     for (snapshot, good, bad) in [
-        (snapshot(), ["/", "/primary", "/leader", "/health", "/read-only"], ["/replica", "/standby-leader", "/nosuch"]),
+        (snapshot(), vec!["/", "/primary", "/leader", "/xleaderx", "/health", "/read-only"], vec!["/replica", "/standby-leader", "/nosuch"]),
         (
             standby_snapshot(),
-            ["/replica", "/async", "/health", "/read-only", "/replica?lag=1MB"],
-            ["/", "/leader", "/sync"],
+            vec!["/replica", "/async", "/health", "/read-only", "/replica?lag=1MB"],
+            vec!["/", "/leader", "/xleaderx", "/sync"],
         ),
     ] {
         let fake = Fake::new(snapshot);
@@ -156,6 +157,7 @@ fn bad_requests_are_refused() {
     assert!(garbage.is_empty() || garbage.starts_with("HTTP/1.1 400"), "{garbage}");
 }
 
+// rows: QUIRK-05
 #[test]
 fn unsafe_requests_need_the_password() {
     let mut snapshot = snapshot();
@@ -177,6 +179,7 @@ fn unsafe_requests_need_the_password() {
         ("POST", "/failsafe"),
         ("POST", "/sigterm"),
         ("POST", "/citus"),
+        ("POST", "/mpp"),
     ] {
         let reply = send(address, method, path, Some("{}"), &[]);
         assert_eq!((reply.code, reply.body.as_str()), (401, "no auth header received"), "{method} {path}");
@@ -215,6 +218,7 @@ fn the_allow_list_admits_its_addresses() {
     }
 }
 
+// rows: QUIRK-04
 #[test]
 fn restarts_are_handed_to_the_coordinator() {
     let fake = Fake::new(snapshot());
@@ -243,6 +247,12 @@ fn restarts_are_handed_to_the_coordinator() {
     let reply = ask(&server, "POST", "/reinitialize", Some(json!({"force": "on", "from_leader": true})));
     assert_eq!((reply.code, reply.body.as_str()), (503, "I am the leader, can not reinitialize"));
     assert!(matches!(fake.with(|s| s.requests.pop()), Some(Request::Reinitialize { force: true, from_leader: true })));
+    for (body, wanted) in [(json!({"from-leader": true}), true), (json!({"from-leader": "off"}), false), (json!({}), false)]
+    {
+        ask(&server, "POST", "/reinitialize", Some(body.clone()));
+        let seen = fake.with(|s| s.requests.pop());
+        assert_eq!(seen, Some(Request::Reinitialize { force: false, from_leader: wanted }), "{body}");
+    }
 }
 
 #[test]

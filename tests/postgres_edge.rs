@@ -15,7 +15,7 @@ use patroni::config::Settings;
 use patroni::postgres::connection::{Session, SessionOptions, open_local};
 use patroni::postgres::{PgError, PostgresControl, Server, StartAs, guc, users};
 use patroni::sys;
-use patroni::types::Timeline;
+use patroni::types::{Lsn, Timeline};
 use rustix::process::{Pid, Signal, kill_process};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -181,6 +181,26 @@ fn a_server_lives_and_is_adopted() {
         assert!(end > point.checkpoint);
         member.server.remove_data().await.unwrap();
         assert_eq!(member.server.look().await.data_dir, DataDir::Empty);
+    });
+}
+
+// rows: HA-30
+#[test]
+fn with_archiving_wal_ends_before_the_switch_to_the_shutdown_checkpoint() {
+    as_postgres("with_archiving_wal_ends_before_the_switch_to_the_shutdown_checkpoint", async {
+        let (member, postmaster) = primary(|s| {
+            for (name, value) in [("archive_mode", "on"), ("archive_command", "true")] {
+                s.postgresql.parameters.insert(name.to_owned(), value.to_owned());
+            }
+        })
+        .await;
+        member.sql("CREATE TABLE t AS SELECT 1").await;
+        let written: Lsn = member.sql("SELECT pg_catalog.pg_current_wal_flush_lsn()").await.parse().unwrap();
+        member.stop(postmaster, StopMode::Fast).await;
+        let point = member.server.shutdown_point().await.unwrap();
+        let segment = |lsn: Lsn| lsn.0 >> 24;
+        assert_eq!(segment(point.checkpoint), segment(written) + 1, "{point:?}");
+        assert!(point.release >= written && segment(point.release) == segment(written), "{point:?} after {written}");
     });
 }
 

@@ -147,6 +147,42 @@ mod tests {
         parse("b", body.as_bytes(), Wall::UNIX_EPOCH)
     }
 
+    /// Answers after a while, or never; counts how often it is asked.
+    struct Slow(std::sync::Mutex<Vec<String>>);
+
+    #[async_trait]
+    impl PeerTransport for Slow {
+        async fn get(&self, url: &str, _: Duration) -> Result<Vec<u8>, String> {
+            self.0.lock().unwrap().push(url.to_owned());
+            match url {
+                "dead" => Err("connection refused".to_owned()),
+                "mute" => std::future::pending().await,
+                _ => {
+                    tokio::time::sleep(Duration::from_millis(1900)).await;
+                    Ok(br#"{"role":"replica","xlog":{"received_location":7}}"#.to_vec())
+                }
+            }
+        }
+    }
+
+    // rows: RACE-07, QUIRK-16
+    #[tokio::test(start_paused = true)]
+    async fn all_are_asked_once_at_the_same_time_and_whoever_is_late_is_out_of_reach() {
+        let transport = Slow(std::sync::Mutex::default());
+        let clock = Clock::tokio(Wall::UNIX_EPOCH);
+        let urls = ["mute", "dead", "1", "2", "3", "4", "5", "6", "7"];
+        let members: Vec<(String, String)> = urls.iter().map(|url| (format!("m{url}"), (*url).to_owned())).collect();
+        let started = clock.mono();
+        let answers = poll(&transport, &clock, &members).await;
+        assert_eq!(clock.mono().since(started), POLL_PATIENCE, "two seconds for all of them, however many");
+        let reached: Vec<(&str, bool)> = answers.iter().map(|a| (a.name.as_str(), a.reachable)).collect();
+        assert_eq!(reached[..3], [("mmute", false), ("mdead", false), ("m1", true)]);
+        assert!(answers[2..].iter().all(|a| a.reachable && a.position == Lsn(7)));
+        let mut asked = transport.0.into_inner().unwrap();
+        asked.sort_unstable();
+        assert_eq!(asked, ["1", "2", "3", "4", "5", "6", "7", "dead", "mute"]);
+    }
+
     #[test]
     fn a_standby_is_as_far_as_it_has_received_or_replayed() {
         let body = r#"{"role":"replica","timeline":3,"tags":{"nofailover":true},

@@ -225,3 +225,47 @@ pub struct Member {
     /// Its value.
     pub data: MemberData,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // rows: HA-42
+    #[test]
+    fn states_have_the_originals_texts_and_numbers() {
+        let wanted = [
+            "initializing new cluster",
+            "initdb failed",
+            "running custom bootstrap script",
+            "custom bootstrap failed",
+            "creating replica",
+            "running",
+            "starting",
+            "starting after custom bootstrap",
+            "start failed",
+            "restarting",
+            "restart failed",
+            "stopping",
+            "stopped",
+            "stop failed",
+            "crashed",
+        ];
+        assert_eq!(PgState::ALL.map(PgState::as_str), wanted);
+        for (number, state) in PgState::ALL.into_iter().enumerate() {
+            assert_eq!(serde_json::to_value(state).unwrap(), wanted[number]);
+            assert_eq!(state as usize, number, "{state}: metrics show the number");
+        }
+    }
+
+    // rows: HA-43
+    #[test]
+    fn roles_have_the_originals_texts_and_an_old_one_is_understood() {
+        let wanted = ["primary", "replica", "standby_leader", "promoted", "demoted", "uninitialized"];
+        for text in wanted {
+            let role: Role = serde_json::from_value(text.into()).unwrap();
+            assert_eq!((role.as_str(), serde_json::to_value(role).unwrap()), (text, text.into()));
+        }
+        assert_eq!(serde_json::from_value::<Role>("master".into()).unwrap(), Role::Primary);
+        assert!(serde_json::from_value::<Role>("slave".into()).is_err());
+    }
+}

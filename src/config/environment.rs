@@ -122,9 +122,13 @@ const SECTIONS: [(&str, &[(&str, Form)]); 5] = [
     ),
 ];
 
-/// Older names of log variables; the newer name wins.
-const OLD_NAMES: [(&str, &str); 3] =
-    [("LOGLEVEL", "LOG_LEVEL"), ("LOGFORMAT", "LOG_FORMAT"), ("LOG_DATEFMT", "LOG_DATEFORMAT")];
+/// Other names of variables: older ones, and one that only Patroni's manual has. The second name wins.
+const OTHER_NAMES: [(&str, &str); 4] = [
+    ("LOGLEVEL", "LOG_LEVEL"),
+    ("LOGFORMAT", "LOG_FORMAT"),
+    ("LOG_DATEFMT", "LOG_DATEFORMAT"),
+    ("POSTGRESQL_BIN_IS_READY", "POSTGRESQL_BIN_PG_ISREADY"),
+];
 
 pub(super) const BINARIES: [&str; 7] =
     ["pg_ctl", "initdb", "pg_controldata", "pg_basebackup", "postgres", "pg_isready", "pg_rewind"];
@@ -195,7 +199,7 @@ const STORE_KEYS: [&str; 42] = [
 /// among them.
 #[must_use]
 pub fn is_read(variable: &str) -> bool {
-    variable == CONFIGURATION || place(variable).is_some() || old_name(variable).is_some()
+    variable == CONFIGURATION || place(variable).is_some() || other_name(variable).is_some()
 }
 
 /// The settings that the variables make, and what is wrong with some. Empty variables count as absent.
@@ -209,7 +213,7 @@ where
     let mut settings = Vec::new();
     let mut warnings = Vec::new();
     for (variable, text) in &variables {
-        let name = match old_name(variable) {
+        let name = match other_name(variable) {
             Some(new) if variables.iter().any(|(other, _)| *other == new) => continue,
             Some(new) => new,
             None => variable.clone(),
@@ -224,9 +228,9 @@ where
     (settings, warnings)
 }
 
-fn old_name(variable: &str) -> Option<String> {
+fn other_name(variable: &str) -> Option<String> {
     let name = variable.strip_prefix(PREFIX)?;
-    OLD_NAMES.iter().find(|(old, _)| *old == name).map(|(_, new)| format!("{PREFIX}{new}"))
+    OTHER_NAMES.iter().find(|(other, _)| *other == name).map(|(_, new)| format!("{PREFIX}{new}"))
 }
 
 fn place(variable: &str) -> Option<(Vec<String>, Form)> {

@@ -13,6 +13,7 @@ fn tree(variables: &[(&str, &str)]) -> (Value, Vec<String>) {
 }
 
 /// One row a rule of ENV-01 to ENV-10.
+// rows: QUIRK-01, QUIRK-02, QUIRK-03
 #[test]
 fn variables_have_their_places_and_forms() {
     for (variable, text, wanted) in [
@@ -31,6 +32,9 @@ fn variables_have_their_places_and_forms() {
         ("CTL_PASSWORD", "p", json!({"ctl": {"authentication": {"password": "p"}}})),
         ("POSTGRESQL_DATA_DIR", "/d", json!({"postgresql": {"data_dir": "/d"}})),
         ("POSTGRESQL_BIN_PG_ISREADY", "x", json!({"postgresql": {"bin_name": {"pg_isready": "x"}}})),
+        ("POSTGRESQL_BIN_IS_READY", "x", json!({"postgresql": {"bin_name": {"pg_isready": "x"}}})),
+        ("RESTAPI_THREAD_POOL_SIZE", "7", json!({})),
+        ("RETRIABLE_HTTP_CODES", "500", json!({})),
         ("SUPERUSER_SSLCRLDIR", "/c", json!({"postgresql": {"authentication": {"superuser": {"sslcrldir": "/c"}}}})),
         ("REWIND_USERNAME", "r", json!({"postgresql": {"authentication": {"rewind": {"username": "r"}}}})),
         ("LOG_LEVEL", "DEBUG", json!({"log": {"level": "DEBUG"}})),

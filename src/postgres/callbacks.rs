@@ -154,6 +154,7 @@ mod tests {
         panic!("{} does not appear", path.display());
     }
 
+    // rows: CB-03
     #[tokio::test]
     async fn a_new_callback_kills_the_running_one_and_runs_itself() {
         let dir = tempfile::tempdir().unwrap();
@@ -171,6 +172,28 @@ mod tests {
         assert!(!dir.path().join("wrong").exists());
     }
 
+    // rows: CB-03
+    #[tokio::test]
+    async fn on_reload_runs_beside_the_others() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut settings = super::super::test_settings::settings(&dir.path().join("data"));
+        let wait = |name: &str, until: &str| {
+            let place = dir.path().display();
+            format!("sh -c 'touch {place}/{name}; while [ ! -e {place}/{until} ]; do sleep 0.01; done; touch {place}/{name}-done'")
+        };
+        settings.postgresql.callbacks.insert("on_start".to_owned(), wait("start", "go"));
+        settings.postgresql.callbacks.insert("on_reload".to_owned(), wait("reload", "go"));
+        let server = Server::new(std::sync::Arc::new(settings), crate::clock::Clock::system());
+        call(&server, CallbackEvent::OnStart, Role::Replica);
+        appears(&dir.path().join("start")).await;
+        call(&server, CallbackEvent::OnReload, Role::Replica);
+        appears(&dir.path().join("reload")).await;
+        std::fs::write(dir.path().join("go"), "").unwrap();
+        appears(&dir.path().join("start-done")).await;
+        appears(&dir.path().join("reload-done")).await;
+    }
+
+    // rows: CB-09
     #[tokio::test]
     async fn one_that_cannot_be_executed_does_not_stop_the_next() {
         let dir = tempfile::tempdir().unwrap();
@@ -181,6 +204,7 @@ mod tests {
         appears(&dir.path().join("second")).await;
     }
 
+    // rows: CB-02
     #[tokio::test]
     async fn scripts_get_event_role_and_scope() {
         let dir = tempfile::tempdir().unwrap();

@@ -3,7 +3,7 @@
 use super::harness::{Cluster, NodeOptions, pg_bin, wait_for};
 
 /// A PostgreSQL that never heard of us, with the users that the configuration names.
-fn foreign_data_dir(cluster: &Cluster, node: usize) {
+pub fn foreign_data_dir(cluster: &Cluster, node: usize) {
     let data = &cluster.nodes[node].data_dir;
     let script = format!(
         "mkdir -p {dir}/data && {bin}/initdb -D {data} -U postgres --auth=trust -k >/dev/null && \

@@ -86,6 +86,26 @@ fn sigterm_stops_postgresql_and_hands_over() {
     assert_eq!(cluster.writable(), [new]);
 }
 
+// rows: HA-40, CB-07
+#[test]
+fn at_the_end_the_api_falls_silent_first() {
+    let Some(mut cluster) = Cluster::new("order") else { return };
+    let hold = format!("sh -c 'while [ -e {}/hold ]; do sleep 0.1; done'", cluster.dir.display());
+    cluster.add(super::harness::NodeOptions::new(0).with(json!({"postgresql": {"before_stop": hold}})));
+    cluster.wait_leader(40);
+    std::fs::write(cluster.dir.join("hold"), "").unwrap();
+    cluster.nodes[0].agent.signal("TERM");
+    cluster.wait("the API to be gone", 10, || cluster.nodes[0].get("/primary").code == 0);
+    std::thread::sleep(Duration::from_secs(2));
+    assert!(cluster.nodes[0].is_writable(), "the hook runs before the stop\n{}", cluster.logs());
+    assert_eq!(cluster.leader(), Some(0), "the key is held as long as the server runs");
+    std::fs::remove_file(cluster.dir.join("hold")).unwrap();
+    assert_eq!(cluster.nodes[0].stop(), 0);
+    assert!(cluster.nodes[0].postmaster().is_none());
+    assert_eq!(cluster.key("leader").as_deref(), Some(""));
+    assert!(cluster.key("members/postgres-0").unwrap().contains("\"state\":\"stopped\""), "{}", cluster.logs());
+}
+
 #[test]
 fn a_busy_backend_does_not_outlive_its_postmaster() {
     let Some(cluster) = Cluster::with_members("orphan", 1) else { return };

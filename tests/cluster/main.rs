@@ -7,9 +7,11 @@
 mod adopt;
 mod bad_config;
 mod bootstrap;
+mod callbacks;
 mod crash;
 mod harness;
 mod lost_store;
+mod maintenance;
 mod operate;
 mod python;
 mod rejoin;

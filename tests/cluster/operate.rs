@@ -58,6 +58,28 @@ fn settings_are_shown_and_changed() {
     assert_eq!(node.send("PATCH", "/config", &json!([1])).code, 400);
 }
 
+// rows: TAG-11, TAG-08
+#[test]
+fn tags_are_read_again() {
+    let Some(cluster) = Cluster::with_members("tags", 1) else { return };
+    let node = &cluster.nodes[0];
+    let tags = |key: &str| {
+        let key: serde_json::Value = serde_json::from_str(&cluster.key(key).unwrap_or_default()).unwrap_or_default();
+        key["tags"].clone()
+    };
+    assert_eq!(tags("members/postgres-0"), json!(null));
+    let mut config: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(&node.config_file).unwrap()).unwrap();
+    config["tags"] = json!({"zone": "eu", "size": 3, "nofailover": false, "noloadbalance": true});
+    std::fs::write(&node.config_file, config.to_string()).unwrap();
+    assert_eq!(node.send("POST", "/reload", &json!({})).code, 202);
+    let wanted = json!({"zone": "eu", "size": 3, "noloadbalance": true});
+    cluster.wait("the tags in the member key", 15, || tags("members/postgres-0") == wanted);
+    assert_eq!(node.get("/patroni").json()["tags"], wanted);
+    assert_eq!(node.get("/read-only?tag_zone=eu").code, 200);
+    assert_eq!(node.get("/read-only?tag_zone=us").code, 503);
+}
+
 #[test]
 fn tables_topology_and_metrics() {
     let Some(cluster) = Cluster::with_members("tables", 2) else { return };

@@ -52,6 +52,33 @@ fn requests_that_cannot_be_met_are_refused_and_change_nothing() {
     assert_eq!(cluster.writable(), [leader]);
 }
 
+// rows: HA-29, HA-30
+#[test]
+fn the_key_is_handed_over_while_archiving_holds_the_old_primary() {
+    let Some(mut cluster) = Cluster::new("archive") else { return };
+    let slow = cluster.dir.join("slow");
+    let parameters = json!({"archive_mode": "on", "archive_command": format!("test ! -e {} || sleep 30", slow.display())});
+    for number in 0..2 {
+        let dcs = json!({"maximum_lag_on_failover": 0, "postgresql": {"parameters": parameters}});
+        cluster.add(super::harness::NodeOptions::new(number).with(json!({"bootstrap": {"dcs": dcs}})));
+        cluster.wait_leader(40);
+    }
+    cluster.wait_streaming(1, 60);
+    let old = cluster.leader().unwrap();
+    let postmaster = cluster.nodes[old].postmaster();
+    std::fs::write(&slow, "").unwrap();
+    let started = std::time::Instant::now();
+    let body = json!({"leader": cluster.nodes[old].name, "candidate": cluster.nodes[1 - old].name});
+    let reply = cluster.nodes[old].send("POST", "/switchover", &body);
+    assert_eq!(reply.code, 200, "{}\n{}", reply.body, cluster.logs());
+    cluster.wait_leader(10);
+    eprintln!("handed over after {:?}", started.elapsed());
+    assert_eq!(cluster.nodes[old].postmaster(), postmaster, "it archives still\n{}", cluster.logs());
+    std::fs::remove_file(&slow).unwrap();
+    cluster.wait_streaming(1, 90);
+    assert!(!cluster.nodes[old].log().contains("running pg_rewind from"), "{}", cluster.logs());
+}
+
 #[test]
 fn a_member_that_may_not_lead_is_not_taken() {
     let Some(mut cluster) = Cluster::with_members("nofailover", 1) else { return };

@@ -128,11 +128,10 @@ impl Call<'_> {
                 self.authorize(MembersCount::AsConfigured).await?;
                 Ok(Reply::text(202, "shutdown scheduled"))
             }
-            ("POST", "citus") => {
+            ("POST", "citus" | "mpp") => {
                 self.authorize(MembersCount::AsConfigured).await?;
                 self.worker_event(payload).await
             }
-            ("POST", "mpp") => self.worker_event(payload).await,
             _ => Ok(Reply::unsupported(method.as_str())),
         }
     }

@@ -14,6 +14,8 @@ pub async fn post(call: &Call<'_>, payload: Payload) -> Result<Reply, Refusal> {
     let body = call.json(payload, Body::Optional).await?;
     tracing::debug!("received reinitialize request: {body:?}");
     let flag = |name: &str| body.get(name).and_then(parse_bool).unwrap_or(false);
-    let request = Request::Reinitialize { force: flag("force"), from_leader: flag("from_leader") };
+    // Patroni's manual spells it with a dash.
+    let from_leader = flag("from_leader") || flag("from-leader");
+    let request = Request::Reinitialize { force: flag("force"), from_leader };
     Ok(reply_of(call.ask(request, NOTE_PATIENCE * 6).await?))
 }

@@ -52,6 +52,22 @@ fn position_decides() {
     assert!(stands_back(cluster(), world().peer(primary)).logged("Primary (b) is still alive"));
 }
 
+// rows: RACE-06
+#[test]
+fn what_was_received_counts_as_what_was_replayed() {
+    let at = |received: Option<u64>, replayed: u64| {
+        cluster().change(|v| {
+            let status = v.status.as_mut().unwrap();
+            (status.receive_lsn, status.replay_lsn) = (received.map(Lsn), Some(Lsn(replayed)));
+        })
+    };
+    let b = || world().peer(peer("b", 1000));
+    for far in [at(Some(1000), 400), at(Some(400), 1000), at(None, 1000)] {
+        wins(far, b());
+    }
+    stands_back(at(Some(999), 999), b());
+}
+
 #[test]
 fn lag_and_timeline_decide() {
     let lag = |optime, limit| {
@@ -119,7 +135,12 @@ fn members_of_the_last_led_view_are_asked_too() {
 
 #[test]
 fn who_may_not_lead() {
-    says(cluster().tagged(serde_json::json!({"nofailover": true})), world(), NEVER);
+    let nofailover = || cluster().tagged(serde_json::json!({"nofailover": true}));
+    says(nofailover(), world(), NEVER);
+    // it may be ahead of whoever wins
+    let rewinding = |view: View| run(&view.change(|v| v.global.use_pg_rewind = true), &world()).finish.memory.rewind;
+    assert_eq!(rewinding(nofailover()), crate::ha::rewind::RewindState::Check);
+    assert_eq!(rewinding(nofailover().paused()), crate::ha::rewind::RewindState::Initial);
     says(cluster().tagged(serde_json::json!({"failover_priority": 0})), world(), NEVER);
     let course = says(cluster().change(|v| v.memory.no_race_until = Some(v.now + secs(1))), world(), NOT_FIRST);
     assert!(course.logged("backoff: skip leader race"));
