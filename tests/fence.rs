@@ -152,6 +152,7 @@ fn fence_in_time(server: &Server) {
     panic!("left at the end of the lease: {:?}", server.processes());
 }
 
+// rows: QUIRK-18
 #[test]
 fn a_busy_primary_is_gone_before_its_lease_ends() {
     let Some(mut server) = Server::start() else { return };

@@ -62,6 +62,7 @@ fn a_cancelled_start_leaves_no_server_behind() {
     });
 }
 
+// rows: HA-10
 #[test]
 fn a_second_job_is_refused_while_one_runs_and_waits_for_one_that_is_cancelled() {
     paused(async {
@@ -81,6 +82,7 @@ fn a_second_job_is_refused_while_one_runs_and_waits_for_one_that_is_cancelled() 
     });
 }
 
+// rows: HA-29, HA-38, CB-07
 #[test]
 fn a_clean_stop_tells_the_shutdown_point_before_the_postmaster_has_ended() {
     paused(async {
@@ -102,6 +104,7 @@ fn a_clean_stop_tells_the_shutdown_point_before_the_postmaster_has_ended() {
     });
 }
 
+// rows: HA-39
 #[test]
 fn a_stop_that_hangs_ends_with_immediate_and_then_with_sigkill() {
     paused(async {
@@ -143,6 +146,7 @@ fn a_graceful_stop_that_hangs_gives_way_to_an_immediate_one() {
     });
 }
 
+// rows: HA-43
 #[test]
 fn promotion_goes_from_promoted_to_primary() {
     paused(async {
@@ -154,6 +158,7 @@ fn promotion_goes_from_promoted_to_primary() {
     });
 }
 
+// rows: HA-11, CB-06
 #[test]
 fn a_promotion_can_be_cancelled_until_the_script_has_passed_and_a_failed_script_stops_it() {
     paused(async {

@@ -105,6 +105,7 @@ fn one_pass_over_the_slots_at_a_time_and_each_within_its_budget() {
     });
 }
 
+// rows: CB-02
 #[test]
 fn callbacks_know_a_promoted_server_as_primary() {
     paused(async {

@@ -42,6 +42,7 @@ fn a_stopped_primary_is_demoted_until_the_cluster_says_otherwise() {
     });
 }
 
+// rows: HA-42
 #[test]
 fn the_end_of_the_postmaster_wakes_a_cycle_at_once_and_is_a_crash() {
     paused(async {
@@ -57,6 +58,7 @@ fn the_end_of_the_postmaster_wakes_a_cycle_at_once_and_is_a_crash() {
     });
 }
 
+// rows: PAUSE-13
 #[test]
 fn in_pause_a_server_stopped_by_hand_is_stopped_not_crashed() {
     paused(async {

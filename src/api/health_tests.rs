@@ -66,6 +66,7 @@ fn a_leader_is_primary_as_long_as_its_lease_holds() {
     assert_eq!(code(&Target::new("/health", ""), &frozen), 503);
 }
 
+// rows: TAG-03
 #[test]
 fn a_standby_is_a_replica() {
     let replica = ["/replica", "/read-only", "/async", "/asynchronous", "/health", "/patroni-health"];
@@ -141,6 +142,7 @@ fn without_a_view_in_pause_the_role_decides() {
     assert_eq!(code(&target, &facts(snapshot, Some(standby_status()))), 503);
 }
 
+// rows: TAG-08, QUIRK-13
 #[test]
 fn lag_and_tags_are_conditions() {
     // The leader is at 5100 (the receiver's word), replayed is 4000.

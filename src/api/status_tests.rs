@@ -69,6 +69,7 @@ fn a_standby_shows_its_positions() {
     );
 }
 
+// rows: QUIRK-18
 #[test]
 fn a_server_that_does_not_answer_is_unknown() {
     let silent = Facts::new(Arc::new(standby_snapshot()), None, NOW);

@@ -108,6 +108,7 @@ mod tests {
         r#"[2,67109024,"no recovery target specified"]]"#
     );
 
+    // rows: HA-32
     #[test]
     fn the_key_is_written_and_read_as_python_writes_it() {
         let history = History::parse(PYTHON.as_bytes()).unwrap();

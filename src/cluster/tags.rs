@@ -102,6 +102,7 @@ mod tests {
         MemberTags(value.as_object().cloned().unwrap_or_default())
     }
 
+    // rows: TAG-01, TAG-02
     #[test]
     fn nofailover_and_priority_agree_by_patronis_rules() {
         // value, nofailover, failover_priority
@@ -125,6 +126,7 @@ mod tests {
         }
     }
 
+    // rows: TAG-05, TAG-07
     #[test]
     fn the_other_questions() {
         let t = tags(json!({"nosync": true, "noloadbalance": 1, "clonefrom": "yes", "nostream": "on",
@@ -137,6 +139,7 @@ mod tests {
         assert_eq!(tags(json!({"replicatefrom": ""})).replicatefrom(), None);
     }
 
+    // rows: TAG-08, TAG-09
     #[test]
     fn false_switches_are_hidden_unless_their_priority_is_given() {
         let all_off = json!({"clonefrom": false, "nofailover": false, "noloadbalance": false, "nosync": 0,

@@ -245,6 +245,7 @@ fn replica_methods_default_to_basebackup() {
     assert_eq!(names(json!({"create_replica_method": ["a", "b"]})), "a b");
 }
 
+// rows: TAG-10
 #[test]
 fn conflicting_tags_are_named() {
     for (tags, warning) in [

@@ -141,6 +141,7 @@ fn the_configuration_is_edited() {
     assert_eq!(world.error("edit-config -s ttl --force", ""), "Error: Invalid parameter setting ttl");
 }
 
+// rows: PAUSE-01
 #[test]
 fn pause_and_resume_go_through_the_api() {
     let world = World::new();
@@ -212,6 +213,7 @@ fn a_switchover_falls_back_to_the_store() {
     assert_eq!(world.value("failover").unwrap()["leader"], "a");
 }
 
+// rows: QUIRK-12
 #[test]
 fn members_are_restarted_reloaded_and_copied() {
     let world = World::new();

@@ -133,6 +133,7 @@ fn plain_lines_have_the_message_alone() {
     assert_eq!(text, "INFO: hi\nINFO: rule=R2 lsn=5\n");
 }
 
+// rows: QUIRK-09
 #[test]
 fn lock_owner_lines_are_held_back_while_all_is_well() {
     let cycle = |end: &str| {

@@ -68,6 +68,7 @@ mod tests {
     use crate::postgres::test_settings::settings;
     use std::sync::Arc;
 
+    // rows: HA-32
     #[test]
     fn the_last_line_is_completed_by_whoever_promoted() {
         let dir = tempfile::tempdir().unwrap();

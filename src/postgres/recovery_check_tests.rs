@@ -47,6 +47,7 @@ async fn what_was_written_is_what_is_wanted() {
     }
 }
 
+// rows: HA-26
 #[tokio::test]
 async fn the_version_says_whether_a_reload_is_enough() {
     for (version, restart) in [("9.6", true), ("11", true), ("12", true), ("13", false), ("14", false), ("18", false)] {

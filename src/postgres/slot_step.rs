@@ -108,6 +108,7 @@ mod tests {
         Some(("d".to_owned(), "p".to_owned()))
     }
 
+    // rows: PAUSE-06
     #[test]
     fn a_wanted_slot_is_created_advanced_or_replaced() {
         let xmin = |s: &mut Slot| s.xmin = Some("7".to_owned());

@@ -34,6 +34,7 @@ fn an_existing_data_directory_becomes_the_cluster() {
     assert_eq!(cluster.nodes[1].sql("SELECT x FROM old_data"), Ok("7".to_owned()));
 }
 
+// rows: HA-06
 #[test]
 fn a_directory_of_another_cluster_is_refused_and_left_alone() {
     let Some(mut cluster) = Cluster::with_members("foreign", 1) else { return };

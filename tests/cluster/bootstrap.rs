@@ -47,6 +47,7 @@ fn three_members_from_nothing() {
     assert_eq!(cluster.writable(), [leader]);
 }
 
+// rows: CB-08
 #[test]
 fn users_and_script_of_a_new_cluster() {
     let Some(mut cluster) = Cluster::new("users") else { return };
@@ -99,6 +100,7 @@ fn a_member_waits_while_there_is_nobody_to_copy() {
     cluster.wait_streaming(1, 60);
 }
 
+// rows: TAG-04, TAG-06
 #[test]
 fn a_clonefrom_member_is_copied_and_replicatefrom_cascades() {
     let Some(mut cluster) = Cluster::new("cascade") else { return };

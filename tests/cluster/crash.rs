@@ -4,6 +4,7 @@ use super::harness::{Cluster, shell};
 use serde_json::json;
 use std::time::{Duration, Instant};
 
+// rows: HA-17
 #[test]
 fn a_killed_postmaster_is_started_again_at_once() {
     let Some(cluster) = Cluster::with_members("crash", 2) else { return };
@@ -27,6 +28,7 @@ fn a_killed_postmaster_is_started_again_at_once() {
     cluster.wait_streaming(1, 40);
 }
 
+// rows: HA-18
 #[test]
 fn with_primary_start_timeout_zero_another_member_takes_over() {
     let Some(cluster) = Cluster::with_members("crash0", 2) else { return };
@@ -72,6 +74,7 @@ fn a_killed_agent_leaves_postgresql_running_and_adopts_it_again() {
     assert_eq!(cluster.nodes[0].postmaster(), Some(before), "{}", cluster.logs());
 }
 
+// rows: HA-40
 #[test]
 fn sigterm_stops_postgresql_and_hands_over() {
     let Some(mut cluster) = Cluster::with_members("term", 2) else { return };

@@ -3,6 +3,7 @@
 use super::harness::Cluster;
 use serde_json::json;
 
+// rows: HA-41, PAUSE-01, PAUSE-02, PAUSE-08, PAUSE-13
 #[test]
 fn pause_leaves_everything_alone_until_resume() {
     let Some(mut cluster) = Cluster::with_members("pause", 2) else { return };

@@ -3,6 +3,7 @@
 use super::harness::Cluster;
 use serde_json::json;
 
+// rows: HA-32, HA-38, RACE-15, RACE-21
 #[test]
 fn there_and_back_by_rest_and_by_patronictl() {
     let Some(cluster) = Cluster::with_members("switch", 3) else { return };
@@ -79,6 +80,7 @@ fn the_key_is_handed_over_while_archiving_holds_the_old_primary() {
     assert!(!cluster.nodes[old].log().contains("running pg_rewind from"), "{}", cluster.logs());
 }
 
+// rows: TAG-01
 #[test]
 fn a_member_that_may_not_lead_is_not_taken() {
     let Some(mut cluster) = Cluster::with_members("nofailover", 1) else { return };
@@ -100,6 +102,7 @@ fn a_member_that_may_not_lead_is_not_taken() {
     assert_eq!(cluster.wait_leader(40), 0);
 }
 
+// rows: HA-34
 #[test]
 fn a_scheduled_switchover_happens_at_its_time() {
     let Some(cluster) = Cluster::with_members("schedule", 2) else { return };

@@ -58,6 +58,7 @@ async fn eventually<T: std::fmt::Debug>(what: &str, mut ask: impl AsyncFnMut() -
     panic!("{what}: {last:?}");
 }
 
+// rows: HA-46, RACE-06
 #[test]
 fn status_of_primary_and_standby() {
     as_postgres("status_of_primary_and_standby", async {
@@ -268,6 +269,7 @@ fn a_restarted_server_is_reconnected_to() {
     });
 }
 
+// rows: PAUSE-06
 #[test]
 fn physical_slots() {
     as_postgres("physical_slots", async {

@@ -118,6 +118,7 @@ mod tests {
         Mono(Duration::from_secs_f64(seconds))
     }
 
+    // rows: HA-01
     #[test]
     fn the_schedule_does_not_drift_and_replicas_come_later() {
         let mut plan = Schedule::new(at(100.0));
@@ -127,6 +128,7 @@ mod tests {
         assert_eq!(plan.after_cycle(at(120.6), LOOP, true, None).at, at(130.0));
     }
 
+    // rows: HA-01
     #[test]
     fn a_cycle_that_took_too_long_is_followed_by_one_at_once() {
         let mut plan = Schedule::new(at(100.0));
@@ -144,6 +146,7 @@ mod tests {
         assert_eq!(plan.after_cycle(at(100.0), LOOP, true, Some(Duration::from_secs(60))).at, at(110.0));
     }
 
+    // rows: HA-01
     #[test]
     fn a_woken_cycle_begins_a_new_period() {
         let mut plan = Schedule::new(at(100.0));

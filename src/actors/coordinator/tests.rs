@@ -254,6 +254,7 @@ fn without_a_report_of_the_server_nothing_is_decided_and_late_ended_jobs_are_kep
     });
 }
 
+// rows: HA-01
 #[test]
 fn wake_ups_coalesce_and_those_of_an_open_cycle_lead_to_one_more() {
     on_paused_clock(async {
@@ -326,6 +327,7 @@ fn rules_that_come_to_no_end_are_stopped_and_the_next_cycle_comes() {
     });
 }
 
+// rows: HA-16
 #[test]
 fn rules_that_panic_cost_one_cycle() {
     fn rules(view: &View) -> Round {

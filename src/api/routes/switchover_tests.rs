@@ -7,6 +7,7 @@ fn check(body: Value, action: Action, paused: bool) -> Result<Option<String>, (u
     Wish::read(&object(body)).check(action, paused, "2026-05-29T02:00:00Z".parse().unwrap())
 }
 
+// rows: PAUSE-05
 #[test]
 fn wishes_are_checked() {
     use Action::{Failover, Switchover};
@@ -118,6 +119,7 @@ fn peers_say_whether_they_may_take_over() {
     assert!(!may_take_over(&PeerStatus { watchdog_failed: true, ..peer(json!({})) }));
 }
 
+// rows: HA-36, HA-37
 #[test]
 fn the_result_is_read_from_the_cluster() {
     let watch = |candidate: Option<&str>, action| Watch {

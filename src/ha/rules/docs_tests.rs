@@ -4,6 +4,7 @@ const HEAD: &str = "# The rules in their order\n\nEach cycle walks these stages 
 something to say ends it. The list is\n`STAGES` in `src/ha/rules/mod.rs`; this page is written by its test \
 (`UPDATE_DOCS=1 cargo test rules_page`).\n\n";
 
+// rows: HA-02
 #[test]
 fn rules_page_shows_the_order_of_the_stages() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/rules.md");

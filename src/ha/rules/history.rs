@@ -59,6 +59,7 @@ mod tests {
         }
     }
 
+    // rows: HA-32
     #[test]
     fn known_lines_keep_their_time_and_leader() {
         let stored = History { lines: vec![line(1, 10, Some("a")), line(2, 99, Some("b"))] };

@@ -45,6 +45,7 @@ fn active(status: &NodeStatus, cluster: &Cluster, wanted: Wanted<'_>) -> Vec<Str
     Tracker::default().observe(status, cluster, wanted).0.active.to_vec()
 }
 
+// rows: TAG-05
 #[test]
 fn the_choice_is_by_priority_state_and_position() {
     let plain = cluster(&[("a", json!({})), ("b", json!({})), ("c", json!({})), ("d", json!({}))]);

@@ -14,6 +14,7 @@ fn new_member() -> View {
     view().leader("b").empty()
 }
 
+// rows: PAUSE-02
 #[test]
 fn who_initializes_a_cluster() {
     let course = does(nothing(), world(), "trying to bootstrap a new cluster", Some(JobKind::Bootstrap));
@@ -33,6 +34,7 @@ fn who_initializes_a_cluster() {
     assert!(refused.finish.commands.contains(&Command::CancelInitialize) && !refused.finish.memory.bootstrapping);
 }
 
+// rows: TAG-04
 #[test]
 fn whom_a_new_member_copies() {
     let course = does(new_member(), world(), "trying to bootstrap from leader 'b'", Some(JobKind::Clone));
@@ -60,6 +62,7 @@ fn whom_a_new_member_copies() {
     assert_eq!(says(failed, world(), "waiting for leader to bootstrap").finish.wake_in, Some(secs(1)));
 }
 
+// rows: HA-09
 #[test]
 fn a_lost_data_directory_gives_the_lock_up() {
     let course = says(
@@ -86,6 +89,7 @@ fn a_lost_data_directory_gives_the_lock_up() {
     assert_eq!(does(running, world(), "stop in progress", Some(JobKind::Stop)).release(), None, "the server first");
 }
 
+// rows: CB-05
 #[test]
 fn a_bootstrap_goes_through_its_steps() {
     let fresh = || {
@@ -147,6 +151,7 @@ fn a_failed_bootstrap_cleans_up_after_itself() {
     assert_eq!(course.finish.exit, Some(Exit { code: 1, reason, leave_postgres: false }));
 }
 
+// rows: HA-06, HA-07, HA-08, PAUSE-03, PAUSE-09
 #[test]
 fn existing_data_is_adopted_or_refused() {
     let fresh = |view: View| view.change(|v| v.memory.joined = false);

@@ -50,6 +50,7 @@ fn switchover() -> (Memory, Job) {
     after(&leading().failover(Some("a"), Some("b")), &both())
 }
 
+// rows: HA-28, HA-30, HA-38, CB-04
 #[test]
 fn a_switchover_releases_the_key_when_the_server_is_down() {
     let view = || leading().failover(Some("a"), Some("b"));
@@ -89,6 +90,7 @@ fn a_switchover_releases_the_key_when_the_server_is_down() {
     assert!(matches!(late.job(), Some(Job::Follow { upstream: None, .. })));
 }
 
+// rows: HA-29, HA-30
 #[test]
 fn the_key_is_released_early_while_archiving_holds_the_postmaster() {
     let phase = JobPhase::ShutDown { checkpoint: Lsn(1100), release: Lsn(1050) };
@@ -123,6 +125,7 @@ fn a_lock_that_is_lost_during_the_stop_makes_it_immediate() {
     assert_eq!(run(&view.silent(), &world()).job(), None);
 }
 
+// rows: HA-31
 #[test]
 fn a_stop_that_failed_keeps_the_key_and_becomes_immediate() {
     let failed = over(leading(), switchover(), JobResult::Failed("x".to_owned()));
@@ -238,6 +241,7 @@ fn ended_ok(course: &Course) {
     assert_eq!(course.finish.exit, Some(Exit { code: 0, reason: String::new(), leave_postgres: false }));
 }
 
+// rows: HA-40
 #[test]
 fn the_end_of_a_replica() {
     let began = after(&ending(view().leader("b")), &world());
@@ -254,6 +258,7 @@ fn the_end_of_a_replica() {
     ended_ok(&run(&ending(view().down(ControlState::ShutDown)), &world()));
 }
 
+// rows: HA-29, HA-31
 #[test]
 fn the_end_of_a_leader() {
     let began = after(&ending(leading()), &world());
@@ -289,6 +294,7 @@ fn the_end_of_a_leader() {
     ended_ok(&run(&over(ending(leading().down(ControlState::ShutDown)).silent(), began, stopped()), &world()));
 }
 
+// rows: HA-41, PAUSE-08
 #[test]
 fn the_end_in_pause_leaves_everything() {
     let course = says(ending(leading().paused()), world(), "");

@@ -20,6 +20,7 @@ fn standby_down(state: S) -> View {
     view().leader("b").down(state)
 }
 
+// rows: HA-17, HA-21
 #[test]
 fn a_crashed_primary_is_started_in_place_under_the_lock() {
     for state in [S::InProduction, S::InCrashRecovery, S::ShuttingDown, S::ShutDown] {
@@ -41,6 +42,7 @@ fn a_crashed_primary_is_started_in_place_under_the_lock() {
     assert!(matches!(course.job(), Some(Job::Follow { upstream: None, .. })));
 }
 
+// rows: HA-18
 #[test]
 fn fail_over_first_when_told_so() {
     let view = || crashed(S::InProduction).change(|v| v.global.primary_start_timeout = secs(0));
@@ -68,6 +70,7 @@ fn without_a_renewed_lock_nothing_starts_as_a_primary() {
     does(unlocked, world(), SINGLE_USER, Some(JobKind::CrashRecovery));
 }
 
+// rows: HA-20
 #[test]
 fn crash_recovery_is_done_once_and_where_it_is_of_use() {
     for state in [S::InProduction, S::ShuttingDown, S::InCrashRecovery] {
@@ -175,6 +178,7 @@ fn a_failed_rewind_follows_the_settings() {
     assert_eq!(run(&spoiled, &world()).finish.memory.rewind, RewindState::Failed);
 }
 
+// rows: HA-22
 #[test]
 fn a_start_that_failed_is_looked_back_on() {
     let follow = || Job::Follow { upstream: None, role: Role::Replica, timeout: None };
@@ -210,6 +214,7 @@ fn a_start_that_failed_is_looked_back_on() {
     assert_eq!(run(&success, &world()).finish.memory.rewind, RewindState::Initial);
 }
 
+// rows: PAUSE-02, PAUSE-04
 #[test]
 fn pause_leaves_a_stopped_server_alone() {
     says(standby_down(S::ShutDown).paused(), world(), "PAUSE: postgres is not running");
@@ -230,6 +235,7 @@ fn pause_leaves_a_stopped_server_alone() {
     says(ours(RewindState::Failed), world(), "PAUSE: postgres is not running");
 }
 
+// rows: HA-19
 #[test]
 fn a_start_under_the_lock_has_limited_patience() {
     let starting = |since| view().primary().member("b", 1000).leader("a").starting(since);

@@ -22,6 +22,7 @@ fn cleared(course: &Course) {
     assert!(course.finish.commands.contains(&clear));
 }
 
+// rows: HA-38
 #[test]
 fn a_request_that_can_be_met_demotes() {
     for (leader, candidate, action) in
@@ -44,6 +45,7 @@ fn a_request_that_can_be_met_demotes() {
     );
 }
 
+// rows: HA-36, HA-37, RACE-18, RACE-20
 #[test]
 fn a_request_that_cannot_be_met_is_cleared() {
     let lagging = || leading().cluster_with(|c| c.status.optime = Some(Lsn(3_000_000)));
@@ -94,6 +96,7 @@ fn an_empty_key_asks_for_nothing() {
     assert!(!course.finish.commands.iter().any(|c| matches!(c, Command::WriteFailover { .. })));
 }
 
+// rows: HA-34, PAUSE-05
 #[test]
 fn a_scheduled_switchover_has_its_window() {
     let at = |offset: i64| {

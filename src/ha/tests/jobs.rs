@@ -18,6 +18,7 @@ fn restart() -> Job {
     Job::Restart { timeout: Some(secs(300)) }
 }
 
+// rows: HA-10
 #[test]
 fn the_lock_is_renewed_beside_any_job() {
     for (job, action) in [
@@ -52,6 +53,7 @@ fn the_lock_is_renewed_beside_any_job() {
     assert!(run(&view().job(follow(), JobPhase::Working), &world()).logged("not healthy enough for leader race"));
 }
 
+// rows: HA-10, HA-11
 #[test]
 fn nothing_becomes_a_primary_without_the_lock() {
     let lost = || world().change(|w| w.renew = Some(Outcome::Conflict));
@@ -78,6 +80,7 @@ fn nothing_becomes_a_primary_without_the_lock() {
     says(view().leader("b").paused().job(promote(), JobPhase::PrePromote), lost(), "PAUSE: promote in progress");
 }
 
+// rows: HA-10
 #[test]
 fn crash_recovery_under_the_lock_has_limited_patience() {
     let recovering = |since: u64| {
@@ -104,6 +107,7 @@ fn told(view: View) -> Vec<(CallbackEvent, Role)> {
     run(&view, &world()).callbacks()
 }
 
+// rows: CB-01, CB-04, CB-05
 #[test]
 fn scripts_are_told_once() {
     let standby = || view().leader("b");
@@ -177,6 +181,7 @@ fn scripts_are_told_of_a_stop_on_the_way_to_something_else() {
     assert_eq!(run(&stopped, &world()).finish.memory.stop_event, None);
 }
 
+// rows: HA-16
 #[test]
 fn a_fault_in_the_answers_ends_the_cycle_and_panics_nowhere() {
     let view = view().leader("a").change(|v| v.done = vec![(Command::AcquireLeader, Outcome::Ok)]);

@@ -24,6 +24,7 @@ fn three(leader: &str) -> View {
     view.leader(leader)
 }
 
+// rows: TAG-07
 #[test]
 fn slots_of_members() {
     // retention: everywhere for everybody
@@ -73,6 +74,7 @@ fn slots_that_nobody_uses_move_with_what_is_published() {
     assert_eq!(slots(old_leader)[0], ("b".to_owned(), Some(900)));
 }
 
+// rows: PAUSE-06
 #[test]
 fn when_slots_are_dealt_with() {
     let plans = |view: View| run(&view, &world()).asked.iter().filter(|c| matches!(c, Command::SyncSlots(_))).count();
@@ -120,6 +122,7 @@ fn the_leader_publishes_its_status() {
     assert!(run(&three("a").change(|v| v.status = None), &seen()).status().is_none());
 }
 
+// rows: HA-03, HA-44, HA-45
 #[test]
 fn the_member_key() {
     let key = |view: View| run(&view, &world()).member_key().cloned().unwrap();

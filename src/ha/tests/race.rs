@@ -26,6 +26,7 @@ fn cluster() -> View {
     view().member("b", 1000).member("c", 1000)
 }
 
+// rows: RACE-08, RACE-09, RACE-10, RACE-23, TAG-01
 #[test]
 fn position_decides() {
     wins(view(), world());
@@ -68,6 +69,7 @@ fn what_was_received_counts_as_what_was_replayed() {
     stands_back(at(Some(999), 999), b());
 }
 
+// rows: RACE-04, RACE-05
 #[test]
 fn lag_and_timeline_decide() {
     let lag = |optime, limit| {
@@ -111,6 +113,7 @@ fn lag_and_timeline_decide() {
     );
 }
 
+// rows: RACE-11, TAG-02
 #[test]
 fn priority_decides_between_equals() {
     let with = |name: &str, priority: i64, lsn| {
@@ -127,12 +130,14 @@ fn priority_decides_between_equals() {
     assert!(wins(led, world().peer(with("b", 2, 1000))).logged("Ignoring former leader b having priority 2"));
 }
 
+// rows: RACE-07
 #[test]
 fn members_of_the_last_led_view_are_asked_too() {
     let view = view().change(|v| v.memory.last_led = cluster().leader("b").cluster.ok());
     stands_back(view, world().peer(peer("b", 2000)));
 }
 
+// rows: RACE-01, RACE-02, RACE-22, TAG-01, TAG-02
 #[test]
 fn who_may_not_lead() {
     let nofailover = || cluster().tagged(serde_json::json!({"nofailover": true}));
@@ -156,6 +161,7 @@ fn who_may_not_lead() {
     );
 }
 
+// rows: RACE-03
 #[test]
 fn a_primary_without_leader_takes_the_lock_unless_the_cluster_moved_on() {
     let course = says(cluster().primary(), world().peer(peer("b", 5000)), "acquired session lock as a leader");
@@ -170,6 +176,7 @@ fn a_primary_without_leader_takes_the_lock_unless_the_cluster_moved_on() {
     );
 }
 
+// rows: HA-27
 #[test]
 fn losing_the_race_means_to_follow_the_winner() {
     let world = world().change(|w| {
@@ -197,6 +204,7 @@ fn an_unanswered_acquire_promotes_nobody() {
     }
 }
 
+// rows: RACE-14, RACE-15, RACE-16, RACE-17, RACE-21, RACE-22
 #[test]
 fn a_failover_key_decides_who_may_race() {
     let key = |leader, candidate| cluster().failover(leader, candidate);
@@ -230,6 +238,7 @@ fn a_failover_key_decides_who_may_race() {
     assert_eq!(course.finish.memory.rewind, crate::ha::rewind::RewindState::Check);
 }
 
+// rows: RACE-20, RACE-21, PAUSE-02
 #[test]
 fn in_pause_only_a_named_candidate_takes_over() {
     let key = |leader, candidate| cluster().paused().failover(leader, candidate);

@@ -15,6 +15,7 @@ fn reinit(force: bool) -> Request {
     Request::Reinitialize { force, from_leader: false }
 }
 
+// rows: PAUSE-05
 #[test]
 fn a_restart_runs_and_is_answered_at_its_end() {
     for view in [view().leader("b"), view().primary().leader("a"), view().leader("b").paused()] {
@@ -133,6 +134,7 @@ fn scheduled(offset: i64, start_time: &str) -> View {
     })
 }
 
+// rows: HA-35
 #[test]
 fn a_restart_for_later() {
     let Request::Restart { filter, timeout, .. } = restart_request() else { panic!() };
@@ -157,6 +159,7 @@ fn a_restart_for_later() {
     assert_eq!(course.answer(), Some((AnswerKind::NotFound, "no restarts are scheduled")));
 }
 
+// rows: HA-35, PAUSE-05
 #[test]
 fn a_scheduled_restart_has_its_window() {
     let kept = |course: &Course| course.finish.memory.scheduled_restart.is_some();

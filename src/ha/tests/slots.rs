@@ -225,6 +225,7 @@ fn feedback_is_enforced_where_logical_slots_depend_on_it() {
     assert_eq!(enforced(slots(deaf)), None);
 }
 
+// rows: QUIRK-07
 #[test]
 fn permanent_slots_in_status() {
     let there = || {

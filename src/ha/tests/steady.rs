@@ -18,6 +18,7 @@ fn mute(world: World) -> World {
     world.change(|w| w.renew = Some(Outcome::Unknown("late".to_owned())))
 }
 
+// rows: HA-23, PAUSE-11
 #[test]
 fn the_leader_renews_and_stays() {
     let course = says(view().primary().leader("a"), world(), LEADER);
@@ -42,6 +43,7 @@ fn the_leader_of_a_member_that_starts_produces_wal() {
     assert!(!helped(PgState::Running) && !helped(PgState::Stopped));
 }
 
+// rows: HA-15
 #[test]
 fn a_leader_without_answer_of_its_server_keeps_the_lock() {
     let silent = "Error communicating with PostgreSQL. Will try again later";
@@ -52,6 +54,7 @@ fn a_leader_without_answer_of_its_server_keeps_the_lock() {
     says(view().leader("b").change(|v| v.status = None), world(), REPLICA);
 }
 
+// rows: HA-12
 #[test]
 fn a_lost_lock_stops_a_primary_at_once() {
     let lost = "demoted self because failed to update leader lock in DCS";
@@ -118,6 +121,7 @@ fn a_primary_without_the_lock_is_demoted() {
     says(view().primary().leader("b").paused(), world(), "PAUSE: continue to run as primary without lock");
 }
 
+// rows: HA-21
 #[test]
 fn a_standby_with_the_lock_is_promoted() {
     let promoted = "promoted self to leader because I had the session lock";
@@ -132,6 +136,7 @@ fn a_standby_with_the_lock_is_promoted() {
     assert!(matches!(course.finish.rule, Rule::JobRefused(..)));
 }
 
+// rows: RACE-02, CB-06
 #[test]
 fn a_failed_pre_promote_script_gives_the_lock_up() {
     let promote = || Job::Promote { wait: secs(10) };
@@ -145,6 +150,7 @@ fn a_failed_pre_promote_script_gives_the_lock_up() {
     assert_eq!(course.finish.wake_in, Some(secs(1)));
 }
 
+// rows: HA-04, HA-05
 #[test]
 fn the_leader_repairs_missing_keys() {
     let view = view().primary().leader("a").cluster_with(|c| {
@@ -167,6 +173,7 @@ fn the_leader_repairs_missing_keys() {
     assert!(!course.all().any(|c| matches!(c, Command::WriteConfig { .. })), "not without the lock");
 }
 
+// rows: HA-32
 #[test]
 fn history_follows_the_timeline() {
     let on = |timeline: u32| {
@@ -196,6 +203,7 @@ fn history_follows_the_timeline() {
     assert_eq!(written(&says(on(3), self::world(), LEADER)), None, "no history file yet");
 }
 
+// rows: HA-33
 #[test]
 fn a_new_primary_runs_a_checkpoint() {
     let fresh = |control: u32| {
@@ -212,6 +220,7 @@ fn a_new_primary_runs_a_checkpoint() {
     assert_eq!(course.member_key().unwrap().checkpoint_after_promote, None);
 }
 
+// rows: HA-26
 #[test]
 fn a_replica_follows() {
     let change = |change, restart| world().change(|w| w.recovery = Some((change, restart)));
@@ -232,6 +241,7 @@ fn a_replica_follows() {
     assert_eq!(course.callbacks().last(), Some(&(CallbackEvent::OnStart, Role::Replica)));
 }
 
+// rows: TAG-06, TAG-07
 #[test]
 fn whom_a_replica_follows() {
     let followed = |view: View| {
@@ -263,6 +273,7 @@ fn whom_a_replica_follows() {
     );
 }
 
+// rows: HA-46
 #[test]
 fn replay_that_stands_still_is_resumed() {
     let halted = || view().leader("b").change(|v| v.status.as_mut().unwrap().replay_paused = true);
@@ -273,6 +284,7 @@ fn replay_that_stands_still_is_resumed() {
     assert!(!resumes(view().leader("b")));
 }
 
+// rows: PAUSE-02, PAUSE-03, PAUSE-04, PAUSE-12
 #[test]
 fn pause_leaves_servers_alone() {
     says(view().leader("a").paused(), world(), "PAUSE: removed leader lock because postgres is not running as primary");

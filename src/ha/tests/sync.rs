@@ -318,6 +318,7 @@ fn before_a_promotion_the_key_and_the_list_are_made_safe() {
 const WON: &str = "promoted self to leader by acquiring session lock";
 const NOT_FIRST: &str = "following a different leader because i am not the healthiest node";
 
+// rows: RACE-01, RACE-10, RACE-12, RACE-13
 #[test]
 fn the_race_is_for_members_of_the_key() {
     let racer = |mode| view().member("b", 1000).member("c", 1000).change(|v| v.global.synchronous_mode = mode);
@@ -372,6 +373,7 @@ fn a_voter_that_never_leads_has_its_vote_and_no_veto() {
     assert_eq!(run(&enough, &world().peer(voter(2000))).sentence(), WON);
 }
 
+// rows: RACE-18, RACE-19
 #[test]
 fn a_switchover_is_for_members_of_the_key_and_a_failover_for_all() {
     let both = || world().peer(peer("b", 1000)).peer(peer("c", 1000));
