@@ -60,6 +60,13 @@ fn what_is_asked_for_in_pause_is_done() {
     assert_eq!(cluster.wait_leader(20), replica);
     cluster.wait_streaming(1, 60);
 
+    // A new copy.
+    std::fs::write(cluster.nodes[leader].data_dir.join("leftover"), "x").unwrap();
+    let (code, text) = cluster.ctl(&["reinit", "batman", &from, "--force", "--wait"]);
+    assert_eq!(code, 0, "{text}\n{}", cluster.logs());
+    cluster.wait_streaming(1, 60);
+    assert!(!cluster.nodes[leader].data_dir.join("leftover").exists());
+
     pause(&cluster, "resume");
     assert!(!cluster.key("config").unwrap().contains("pause"));
     assert_eq!(cluster.writable(), [replica]);

@@ -96,7 +96,7 @@ pub(super) fn exists(cycle: &mut Cycle<'_>, reached: Option<Lsn>, but_candidate:
     }
     let mut found = 0_u32;
     for peer in poll(cycle, &members)? {
-        found += u32::from(may_take_over(cycle, &peer, reached));
+        found += u32::from(may_take_over(cycle, &peer, reached, chosen && !but_candidate));
     }
     let quorum = cycle.cluster.sync.quorum;
     if sync::quorum_is_active(cycle) && (!chosen || but_candidate) && found <= quorum {
@@ -115,7 +115,9 @@ pub(super) fn title(action: &str) -> String {
     action.split(' ').map(capital).collect::<Vec<String>>().join(" ")
 }
 
-fn may_take_over(cycle: &mut Cycle<'_>, peer: &PeerStatus, reached: Option<Lsn>) -> bool {
+/// Whether this member would lead. One that is behind `history` does so only when it was `chosen` by name: whoever waited
+/// for another one would wait for ever.
+fn may_take_over(cycle: &mut Cycle<'_>, peer: &PeerStatus, reached: Option<Lsn>, chosen: bool) -> bool {
     let name = &peer.name;
     if let Some(reason) = limitation(peer) {
         cycle.info(format!("Member {name} is {reason}"));
@@ -128,7 +130,8 @@ fn may_take_over(cycle: &mut Cycle<'_>, peer: &PeerStatus, reached: Option<Lsn>)
     }
     let timeline = peer.timeline.unwrap_or_default();
     let current = cycle.facts.cluster_timeline;
-    if cycle.view.global.check_timeline && (timeline.0 == 0 || timeline < current) {
+    let strict = cycle.view.global.check_timeline;
+    if timeline.0 == 0 && strict || timeline.0 > 0 && timeline < current && (strict || !chosen) {
         cycle.info(format!("Timeline {timeline} of member {name} is behind the cluster timeline {current}"));
         return false;
     }

@@ -17,7 +17,8 @@ pub(super) fn rule(cycle: &mut Cycle<'_>) -> Maybe {
     }
     if !cycle.memory.bootstrapping && !cycle.facts.paused {
         let promotion = job.job.kind() == JobKind::Promote;
-        if promotion && job.phase != JobPhase::Promoting {
+        // Somebody may have promoted the server by hand meanwhile.
+        if promotion && job.phase != JobPhase::Promoting && !demote::may_write(cycle) {
             cycle.tail(Command::CancelJob);
             return Ok(Some(Rule::LostLeaderBeforePromote));
         }
@@ -38,7 +39,7 @@ fn beside(cycle: &mut Cycle<'_>, job: &JobReport, action: String) -> Step {
     let since = cycle.memory.crash_recovery.unwrap_or(job.since);
     let patience = cycle.view.global.primary_start_timeout;
     let too_long = job.job.kind() == JobKind::CrashRecovery && cycle.view.now.since(since) >= patience;
-    if too_long && !job.cancelled && candidates::exists(cycle, None, false)? {
+    if too_long && !job.cancelled && !cycle.facts.paused && candidates::exists(cycle, None, false)? {
         cycle.info("Demoting self because crash recovery is taking too long");
         demote::begin(cycle, DemoteMode::Immediate)?;
         return Ok(Rule::CrashRecoveryTimedOut);

@@ -241,7 +241,6 @@ fn ended_ok(course: &Course) {
     assert_eq!(course.finish.exit, Some(Exit { code: 0, reason: String::new(), leave_postgres: false }));
 }
 
-// rows: HA-40
 #[test]
 fn the_end_of_a_replica() {
     let began = after(&ending(view().leader("b")), &world());

@@ -79,6 +79,10 @@ fn a_request_that_cannot_be_met_is_cleared() {
     let old = leading().change(|v| v.global.check_timeline = true).history(&[(1, 10)]).failover(None, Some("b"));
     let course = says(old, both(), STAYS);
     assert!(course.logged("Timeline 1 of member b is behind the cluster timeline 2"));
+    // without the setting only a member that was chosen may be behind: it takes over all the same
+    let behind = |candidate| leading().history(&[(1, 10)]).failover(Some("a"), candidate);
+    cleared(&says(behind(None), both(), STAYS));
+    does(behind(Some("b")), both(), "switchover: demoting myself", Some(JobKind::Stop));
     let nofailover = leading()
         .failover(Some("a"), Some("b"))
         .member_with("b", |m| m.data.tags = tags(serde_json::json!({"nofailover": true})));

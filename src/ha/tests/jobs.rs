@@ -68,6 +68,9 @@ fn nothing_becomes_a_primary_without_the_lock() {
         );
         assert!(matches!(course.job(), Some(Job::Stop { mode: StopMode::Immediate, .. })));
     }
+    // promoted by hand while the script runs
+    let by_hand = view().primary().leader("a").job(promote(), JobPhase::PrePromote);
+    does(by_hand, lost(), "lost leader lock during promote", Some(JobKind::Stop));
     let down = |v: View| v.primary().down(ControlState::InProduction);
     for job in [restart(), Job::StartPrimary { timeout: secs(300) }] {
         let course = run(&down(view().leader("b")).job(job, JobPhase::WaitReady), &lost());
@@ -95,6 +98,7 @@ fn crash_recovery_under_the_lock_has_limited_patience() {
     let during = "updated leader lock during doing crash recovery in a single user mode";
     says(recovering(299), world().peer(peer("b", 1000)), during);
     says(recovering(300), world(), during);
+    says(recovering(300).paused(), world().peer(peer("b", 1000)), &format!("PAUSE: {during}"));
     does(
         recovering(300),
         world().peer(peer("b", 1000)),

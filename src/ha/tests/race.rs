@@ -93,6 +93,11 @@ fn lag_and_timeline_decide() {
         wins(key(Some("b"), None), own(2));
         stands_back(key(Some("a"), None), own(1));
         wins(key(Some("a"), None), own(2));
+        // nobody waits for one who will not lead, not even the former leader
+        wins(key(Some("a"), None), own(2).peer(peer("b", 9000)));
+        wins(key(Some("a"), Some("c")), own(2).peer(peer("b", 9000)));
+        let current = PeerStatus { timeline: Some(Timeline(2)), ..peer("b", 9000) };
+        stands_back(key(Some("a"), None), own(2).peer(current));
         assert!(wins(key(Some("b"), Some("a")), own(1)).logged("take over because I was chosen"));
         assert!(!wins(key(Some("b"), Some("a")), own(2)).logged("take over because I was chosen"));
         // whoever is behind is not in the way of whoever is not, as long as he is no primary

@@ -94,15 +94,16 @@ fn requests_that_cannot_be_met_now() {
     assert_eq!(run(&view().leader("b").request(Request::Wake), &world()).answer(), Some((AnswerKind::Done, "")));
 }
 
+// rows: PAUSE-05
 #[test]
 fn a_reinitialization_starts_or_waits_for_the_job_it_cancels() {
-    let course = does(
-        view().leader("b").request(reinit(false)),
-        world(),
-        "reinitialize in progress",
-        Some(JobKind::Reinitialize),
-    );
-    assert_eq!(course.answer(), Some((AnswerKind::Done, "reinitialize started")));
+    for (view, sentence) in [
+        (view().leader("b"), "reinitialize in progress"),
+        (view().leader("b").paused(), "PAUSE: reinitialize in progress"),
+    ] {
+        let course = does(view.request(reinit(false)), world(), sentence, Some(JobKind::Reinitialize));
+        assert_eq!(course.answer(), Some((AnswerKind::Done, "reinitialize started")));
+    }
     let busy = view().leader("b").job(Job::CrashRecovery, JobPhase::Working).request(reinit(true));
     let course = run(&busy, &world());
     assert!(course.finish.commands.contains(&Command::CancelJob));

@@ -3,8 +3,7 @@
 use crate::cluster::*;
 use crate::ha::rewind::RewindState;
 use crate::ha::testing::*;
-use crate::ha::{Command, JobKind, JobPhase, JobResult, Outcome};
-use crate::ha::{Job, Rule};
+use crate::ha::{Command, Job, JobKind, JobPhase, JobResult, Outcome, Rule, View};
 use crate::types::{Lsn, Timeline};
 
 const LEADER: &str = "no action. I am (a), the leader with the lock";
@@ -251,7 +250,6 @@ fn whom_a_replica_follows() {
             _ => None,
         })
     };
-    use crate::ha::View;
     let cluster = || view().leader("b").member("c", 1000);
     let json = |name: &str| serde_json::json!({ "replicatefrom": name });
     for (view, whom) in [
@@ -284,7 +282,7 @@ fn replay_that_stands_still_is_resumed() {
     assert!(!resumes(view().leader("b")));
 }
 
-// rows: PAUSE-02, PAUSE-03, PAUSE-04, PAUSE-12
+// rows: PAUSE-02, PAUSE-03, PAUSE-04, PAUSE-09, PAUSE-12
 #[test]
 fn pause_leaves_servers_alone() {
     says(view().leader("a").paused(), world(), "PAUSE: removed leader lock because postgres is not running as primary");
@@ -296,9 +294,20 @@ fn pause_leaves_servers_alone() {
     let course = says(other, world(), "PAUSE: continue to run as primary without lock");
     assert!(course.logged("system ID has changed while in paused mode"));
     // leaving pause: divergence is looked at anew
-    let course = run(&view().leader("b").change(|v| v.memory.was_paused = true), &world());
+    let answered = |v: &mut View| {
+        v.memory.was_paused = true;
+        v.memory.rewind = RewindState::Failed;
+    };
+    let course = run(&view().leader("b").change(answered), &world());
     assert_eq!(course.finish.memory.rewind, RewindState::Initial);
     assert!(!course.finish.memory.was_paused);
+    // so is the checkpoint of a primary that was promoted by hand
+    let promoted = |v: &mut View| {
+        v.memory.was_paused = true;
+        v.status.as_mut().unwrap().timeline = Timeline(2);
+    };
+    let course = run(&view().primary().leader("a").change(promoted), &world());
+    assert!(course.finish.commands.contains(&Command::CheckpointAfterPromote));
 }
 
 #[test]
