@@ -37,7 +37,11 @@ fn ask(server: &ServerHandle, method: &str, path: &str, body: Option<Value>) -> 
 #[test]
 fn health_checks_answer_get_head_and_options() {
     for (snapshot, good, bad) in [
-        (snapshot(), vec!["/", "/primary", "/leader", "/xleaderx", "/health", "/read-only"], vec!["/replica", "/standby-leader", "/nosuch"]),
+        (
+            snapshot(),
+            vec!["/", "/primary", "/leader", "/xleaderx", "/health", "/read-only"],
+            vec!["/replica", "/standby-leader", "/nosuch"],
+        ),
         (
             standby_snapshot(),
             vec!["/replica", "/async", "/health", "/read-only", "/replica?lag=1MB"],
@@ -247,7 +251,8 @@ fn restarts_are_handed_to_the_coordinator() {
     let reply = ask(&server, "POST", "/reinitialize", Some(json!({"force": "on", "from_leader": true})));
     assert_eq!((reply.code, reply.body.as_str()), (503, "I am the leader, can not reinitialize"));
     assert!(matches!(fake.with(|s| s.requests.pop()), Some(Request::Reinitialize { force: true, from_leader: true })));
-    for (body, wanted) in [(json!({"from-leader": true}), true), (json!({"from-leader": "off"}), false), (json!({}), false)]
+    for (body, wanted) in
+        [(json!({"from-leader": true}), true), (json!({"from-leader": "off"}), false), (json!({}), false)]
     {
         ask(&server, "POST", "/reinitialize", Some(body.clone()));
         let seen = fake.with(|s| s.requests.pop());

@@ -97,7 +97,9 @@ mod tests {
         assert_eq!(parse(" a : "), (some("a"), None, None));
         assert_eq!(parse("a"), (some("a"), None, None));
         assert_eq!(parse(":b"), (None, some("b"), None));
-        for nothing in ["", "{}", "null", "5", "[]", r#"{"leader":"","member":5}"#, r#"{"scheduled_at":"2026-01-14T10:09:57Z"}"#] {
+        for nothing in
+            ["", "{}", "null", "5", "[]", r#"{"leader":"","member":5}"#, r#"{"scheduled_at":"2026-01-14T10:09:57Z"}"#]
+        {
             assert!(Failover::parse(Revision(0), nothing.as_bytes()).is_empty(), "{nothing}");
         }
     }

@@ -179,7 +179,9 @@ mod tests {
         let mut settings = super::super::test_settings::settings(&dir.path().join("data"));
         let wait = |name: &str, until: &str| {
             let place = dir.path().display();
-            format!("sh -c 'touch {place}/{name}; while [ ! -e {place}/{until} ]; do sleep 0.01; done; touch {place}/{name}-done'")
+            format!(
+                "sh -c 'touch {place}/{name}; while [ ! -e {place}/{until} ]; do sleep 0.01; done; touch {place}/{name}-done'"
+            )
         };
         settings.postgresql.callbacks.insert("on_start".to_owned(), wait("start", "go"));
         settings.postgresql.callbacks.insert("on_reload".to_owned(), wait("reload", "go"));

@@ -128,9 +128,8 @@ fn another_database_put_in_place_in_pause_is_refused_after_it() {
     let data = cluster.nodes[other].data_dir.clone();
     std::fs::rename(&data, data.with_extension("away")).unwrap();
     foreign_data_dir(&cluster, other);
-    cluster.wait("the warning", 15, || {
-        cluster.nodes[other].log().contains("system ID has changed while in paused mode")
-    });
+    cluster
+        .wait("the warning", 15, || cluster.nodes[other].log().contains("system ID has changed while in paused mode"));
     pause(&cluster, "resume");
     let mut code = None;
     wait_for("the agent to end", 40, || {

@@ -58,7 +58,8 @@ fn requests_that_cannot_be_met_are_refused_and_change_nothing() {
 fn the_key_is_handed_over_while_archiving_holds_the_old_primary() {
     let Some(mut cluster) = Cluster::new("archive") else { return };
     let slow = cluster.dir.join("slow");
-    let parameters = json!({"archive_mode": "on", "archive_command": format!("test ! -e {} || sleep 30", slow.display())});
+    let parameters =
+        json!({"archive_mode": "on", "archive_command": format!("test ! -e {} || sleep 30", slow.display())});
     for number in 0..2 {
         let dcs = json!({"maximum_lag_on_failover": 0, "postgresql": {"parameters": parameters}});
         cluster.add(super::harness::NodeOptions::new(number).with(json!({"bootstrap": {"dcs": dcs}})));
