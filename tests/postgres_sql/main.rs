@@ -143,8 +143,6 @@ fn replication_connections() {
         let point = replication::leader_point(&primary.server, &primary.upstream()).await.unwrap();
         assert!(point.read_write && point.timeline == Timeline(1) && point.history.is_empty(), "{point:?}");
         sql(&primary.server, "SET password_encryption = 'md5'; ALTER ROLE replicator PASSWORD 'rep-pass'").await;
-        let hba = node::HBA.replace("replicator 127.0.0.1/32 scram-sha-256", "replicator 127.0.0.1/32 md5");
-        std::fs::write(primary.data().join("pg_hba.conf"), hba).unwrap();
         primary.stop(Signal::INT);
         primary.start(&[]);
         primary.wait(Readiness::Accepting).await;

@@ -57,17 +57,19 @@ pub struct Node {
     child: Option<Child>,
 }
 
+/// `md5` takes what is stored, also SCRAM (PostgreSQL manual, "Password Authentication"): PostgreSQL 13 stores MD5 by itself.
 pub const HBA: &str = "\
 local all all trust
-host all postgres 127.0.0.1/32 scram-sha-256
-host replication replicator 127.0.0.1/32 scram-sha-256
-host all rewinder 127.0.0.1/32 scram-sha-256
-host all all 127.0.0.1/32 scram-sha-256
+host all postgres 127.0.0.1/32 md5
+host replication replicator 127.0.0.1/32 md5
+host all rewinder 127.0.0.1/32 md5
+host all all 127.0.0.1/32 md5
 ";
 
 const CONF: &str = "
 fsync = off
 wal_log_hints = on
+wal_keep_size = 128MB
 hot_standby = on
 wal_level = replica
 max_wal_senders = 5

@@ -76,8 +76,8 @@ impl Node {
                 "parameters": {"unix_socket_directories": dir, "shared_buffers": "8MB", "fsync": "off"},
                 "pg_hba": [
                     "local all all trust",
-                    "host replication replicator all scram-sha-256",
-                    "host all all all scram-sha-256",
+                    "host replication replicator all md5",
+                    "host all all all md5",
                 ],
             },
         });
