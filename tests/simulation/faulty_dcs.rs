@@ -180,7 +180,14 @@ impl Dcs for FaultyDcs {
     }
 
     async fn write_failsafe(&self, map: &Map<String, Value>, budget: Duration) -> Result<(), DcsError> {
-        self.send(budget, self.inner.write_failsafe(map, budget), nothing).await
+        let names: Vec<String> = map.keys().cloned().collect();
+        let written = |me: &Self, result: &Result<(), DcsError>| {
+            if result.is_ok() {
+                let mut world = me.world.lock();
+                world.failsafe.map = names.iter().filter_map(|name| world.find(name)).collect();
+            }
+        };
+        self.send(budget, self.inner.write_failsafe(map, budget), written).await
     }
 
     async fn delete_cluster(&self, budget: Duration) -> Result<(), DcsError> {
