@@ -153,9 +153,10 @@ fn failsafe_mode_is_shown_until_it_ends() {
         let line = page.lines().find(|l| l.starts_with(&format!("{name}{{"))).unwrap();
         line.rsplit(' ').next().unwrap().to_owned()
     };
-    let all = || ["is_active", "mode_enabled", "member"].map(|n| {
-        metric(&format!("patroni_failsafe_{}", if n == "is_active" { "mode_is_active" } else { n }))
-    });
+    let all = || {
+        ["is_active", "mode_enabled", "member"]
+            .map(|n| metric(&format!("patroni_failsafe_{}", if n == "is_active" { "mode_is_active" } else { n })))
+    };
     assert!(!shown("/patroni").contains("failsafe"));
     assert_eq!(all(), ["0", "0", "0"]);
     let now = fake.clock().mono();

@@ -107,7 +107,7 @@ fn failsafe(seed: u64, length: Duration) -> Options {
 // rows: FSM-03, FSM-07, FSM-08, FSM-12
 #[test]
 fn clusters_in_failsafe_mode_survive_outages_of_the_store() {
-    survive(DEFAULT_HOURS / 2, failsafe);
+    survive(DEFAULT_HOURS / 4, failsafe);
 }
 
 fn survive(hours: u64, options: fn(u64, Duration) -> Options) {

@@ -144,7 +144,13 @@ async fn call_all(
     join_all(members.iter().map(|(name, url)| call(transport, body, name, url, patience))).await
 }
 
-async fn call(transport: &dyn PeerTransport, body: &Value, name: &str, url: &str, patience: Duration) -> FailsafeAnswer {
+async fn call(
+    transport: &dyn PeerTransport,
+    body: &Value,
+    name: &str,
+    url: &str,
+    patience: Duration,
+) -> FailsafeAnswer {
     let url = endpoint(url, "failsafe");
     let late = || Err(format!("no answer within {} s", patience.as_secs_f32()));
     let mut answer = Err(String::new());
@@ -251,8 +257,13 @@ mod tests {
 
         async fn post(&self, url: &str, body: &Value, _: Duration) -> Result<PeerAnswer, String> {
             assert_eq!(body["name"], "a");
-            let left = { let mut left = self.0.lock().unwrap(); *left = left.saturating_sub(1); *left };
-            let answer = |status, body: &str| Ok(PeerAnswer { status, lsn: Some("70".to_owned()), body: body.to_owned() });
+            let left = {
+                let mut left = self.0.lock().unwrap();
+                *left = left.saturating_sub(1);
+                *left
+            };
+            let answer =
+                |status, body: &str| Ok(PeerAnswer { status, lsn: Some("70".to_owned()), body: body.to_owned() });
             match url {
                 "http://yes/failsafe" => answer(200, "Accepted"),
                 "http://no/failsafe" => answer(500, "Running as a leader"),
@@ -270,7 +281,9 @@ mod tests {
         let call = |url: &'static str, failures| async move {
             let members = [("b".to_owned(), format!("http://{url}/patroni"))];
             let body = serde_json::json!({"name": "a"});
-            call_all(&Scripted(std::sync::Mutex::new(failures)), &body, &members, Duration::from_secs(4)).await.remove(0)
+            call_all(&Scripted(std::sync::Mutex::new(failures)), &body, &members, Duration::from_secs(4))
+                .await
+                .remove(0)
         };
         let yes = call("yes", 0).await;
         assert_eq!((yes.accepted, yes.position), (true, Some(Lsn(70))));

@@ -24,9 +24,9 @@ pub use server::ServerHandle;
 pub use snapshot::Snapshot;
 
 use crate::cluster::{Cluster, FailsafeCall, NodeStatus, PeerStatus, Revision};
-use crate::types::Lsn;
 use crate::dcs::{DcsError, FailoverRequest};
 use crate::ha::{Answer, Request};
+use crate::types::Lsn;
 use async_trait::async_trait;
 use serde_json::{Map, Value};
 use std::sync::Arc;

@@ -109,7 +109,8 @@ mod tests {
             body[key] = value;
             assert_eq!(read(&body), Err(format!("failsafe: '{key}' must be a text that is not empty")));
         }
-        let odd = json!({"name": "a", "conn_url": "p", "api_url": "h", "slots": {"x": null, "y": -1, "z": "7"}, "ttl": 1e9});
+        let odd =
+            json!({"name": "a", "conn_url": "p", "api_url": "h", "slots": {"x": null, "y": -1, "z": "7"}, "ttl": 1e9});
         let call = read(&odd).unwrap();
         assert_eq!(call.slots.unwrap().into_iter().collect::<Vec<_>>(), [("z".to_owned(), Lsn(7))]);
         assert_eq!(call.ttl, Some(LONGEST));

@@ -1,8 +1,8 @@
 //! What a decision may ask for, and what may come of it.
 
 use crate::cluster::{
-    CallbackEvent, Cluster, FailsafeAnswer, FailsafeCall, History, MemberData, NodeStatus, PeerStatus, Revision, Role, SlotPlan, SlotReport, Status,
-    StopMode, SyncNames, SyncState, Upstream, WantedSlot,
+    CallbackEvent, Cluster, FailsafeAnswer, FailsafeCall, History, MemberData, NodeStatus, PeerStatus, Revision, Role,
+    SlotPlan, SlotReport, Status, StopMode, SyncNames, SyncState, Upstream, WantedSlot,
 };
 use crate::types::{Lsn, Mono, SystemId, Timeline};
 use indexmap::IndexMap;

@@ -45,8 +45,7 @@ fn led_by(caller: &FailsafeCaller, cluster: &Cluster) -> Cluster {
         cluster.status.slots.clone_from(&call.slots);
     }
     if cluster.member(name).is_none() {
-        let data =
-            MemberData { state: Some(PgState::Running), role: Some(Role::Primary), ..MemberData::default() };
+        let data = MemberData { state: Some(PgState::Running), role: Some(Role::Primary), ..MemberData::default() };
         cluster.members.push(Member { name: name.into(), revision: Revision(0), own_session: false, data });
         cluster.members.sort_by(|a, b| a.name.cmp(&b.name));
     }

@@ -4,7 +4,7 @@ use super::fixture::{NOW, cluster, primary_status, standby_status};
 use async_trait::async_trait;
 use patroni::api::{Gateway, Snapshot, Verdict};
 use patroni::clock::Clock;
-use patroni::cluster::{Cluster, FailsafeCall, Failover, NodeStatus, PeerStatus, Revision, Role};
+use patroni::cluster::{Cluster, Failover, FailsafeCall, NodeStatus, PeerStatus, Revision, Role};
 use patroni::dcs::{DcsError, FailoverRequest};
 use patroni::ha::{Answer, AnswerKind, Request};
 use serde_json::{Map, Value};

@@ -8,6 +8,7 @@ mod adopt;
 mod bad_config;
 mod bootstrap;
 mod crash;
+mod failsafe;
 mod harness;
 mod lost_store;
 mod operate;

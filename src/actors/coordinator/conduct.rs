@@ -7,7 +7,7 @@ use super::{AgentDone, Coordinator, cycle_log, lease_budget};
 use crate::actors::config_store::DataDirSeen;
 use crate::actors::journal::Record;
 use crate::actors::me::me;
-use crate::actors::messages::{Execute, LoadCluster, Observe, QueryStatus, Ticket};
+use crate::actors::messages::{Execute, Executed, LoadCluster, Observe, QueryStatus, Ticket};
 use crate::cluster::Role;
 use crate::ha::{Command, Finish, MAX_ROUNDS, Outcome, Round, ServerReport, StoreFailure, View};
 use crate::types::Mono;
@@ -247,6 +247,11 @@ impl Coordinator {
         }
         let budget = self.command_budget(&command);
         self.deadline(ticket, budget, ctx);
+        if command == Command::AcquireLeader && self.left_another_in_the_lead() {
+            // Since the view was made: the lock is as good as taken.
+            let outcome = Outcome::Conflict;
+            return ctx.address().do_send(Executed { ticket, outcome });
+        }
         let actor = match route(&command) {
             Route::Store => &self.partners.store,
             Route::Peers => &self.partners.peers,
@@ -284,15 +289,6 @@ impl Coordinator {
             Progress::RoundComplete => self.next_round(ctx),
             Progress::TailStep => self.tail_step(ctx),
         }
-    }
-
-    /// The right to lead was renewed, by the leader key or by the word of all members. The fence and the REST API hear of
-    /// it now and not at the end of the cycle: the rest of it may take longer than the old right lasts.
-    fn right_to_lead(&mut self, until: Mono, outcome: &Outcome) {
-        self.memory.note_right(outcome);
-        self.fence.lease(until, self.settings.global.ttl);
-        self.publisher.failsafe(self.shown_failsafe());
-        self.publisher.lease(self.memory.shown_lease());
     }
 
     fn next_round(&mut self, ctx: &mut Ctx) {

@@ -51,6 +51,34 @@ fn racer(view: &View) -> Round {
     if view.done.is_empty() { need(vec![Command::AcquireLeader]) } else { idle(view) }
 }
 
+/// Asks a member first.
+fn careful(view: &View) -> Round {
+    match view.done.len() {
+        0 => need(vec![Command::PollPeers(Vec::new())]),
+        1 => need(vec![Command::AcquireLeader]),
+        _ => done(Finish { commands: vec![Command::CancelJob], ..finish(view.memory.clone()) }),
+    }
+}
+
+// rows: FSM-08
+#[test]
+fn a_promise_counts_also_in_the_cycle_that_was_open() {
+    for called in [true, false] {
+        on_paused_clock(async move {
+            let mut rig = rig(careful);
+            rig.server(Role::Replica, true);
+            rig.view(Ok(Cluster::default()), standby()).await;
+            let poll = rig.command().await;
+            if called {
+                assert_eq!(rig.says(call("b")).await, Verdict::Accepted(Some(Lsn(700))));
+            }
+            answer(&poll, Outcome::Peers(Vec::new()));
+            let next = if called { Command::CancelJob } else { Command::AcquireLeader };
+            assert_eq!(rig.command().await.command, next);
+        });
+    }
+}
+
 fn refused(text: &str) -> Verdict {
     Verdict::Refused(text.to_owned())
 }
@@ -77,7 +105,10 @@ fn a_standby_leaves_the_caller_in_the_lead() {
         let longer = FailsafeCall { ttl: Some(Duration::from_secs(60)), ..call("b") };
         assert_eq!(rig.says(longer).await, Verdict::Accepted(Some(Lsn(700))));
         let until = rig.clock.mono() + Duration::from_secs(60);
-        assert_eq!(rig.says(FailsafeCall { ttl: Some(Duration::ZERO), ..call("b") }).await, Verdict::Accepted(Some(Lsn(700))));
+        assert_eq!(
+            rig.says(FailsafeCall { ttl: Some(Duration::ZERO), ..call("b") }).await,
+            Verdict::Accepted(Some(Lsn(700)))
+        );
         assert_eq!(rig.snapshots.borrow().failsafe_until, Some(until));
         assert!(matches!(rig.says(call(&settings(|_| ()).name)).await, Verdict::Refused(_)), "my own name");
     });
@@ -188,7 +219,11 @@ fn the_fence_hears_at_once_of_a_round_that_all_agreed_to_and_of_no_other() {
             let expected = accepted.then_some(until);
             assert_eq!((told.try_recv().ok(), told.try_recv().ok()), (expected, None));
             let seen = rig.snapshots.borrow().clone();
-            assert_eq!((seen.lease_until, seen.failsafe_until), (None, None), "the rules of this test remember nothing");
+            assert_eq!(
+                (seen.lease_until, seen.failsafe_until),
+                (None, None),
+                "the rules of this test remember nothing"
+            );
         });
     }
 }

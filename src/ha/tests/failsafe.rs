@@ -232,10 +232,14 @@ fn a_new_process_may_have_promised_something() {
     assert!(course.logged("c may lead by a promise"));
     assert_eq!(course.finish.wake_in, Some(secs(8)));
     assert_eq!(run(&free(), &answers(&["b", "c"])).finish.rule, Rule::Promoted);
-    assert_eq!(run(&on(view(), &["a"]).change(|v| v.memory = fresh(view()).memory), &world()).finish.rule, Rule::Promoted);
+    assert_eq!(
+        run(&on(view(), &["a"]).change(|v| v.memory = fresh(view()).memory), &world()).finish.rule,
+        Rule::Promoted
+    );
     // whose key says that it is a standby, or has stopped, cannot lead
     let known = |state, role| {
-        let member = |v: View, name: &str| v.member_with(name, |m| (m.data.state, m.data.role) = (Some(state), Some(role)));
+        let member =
+            |v: View, name: &str| v.member_with(name, |m| (m.data.state, m.data.role) = (Some(state), Some(role)));
         run(&member(member(free(), "b"), "c"), &world()).finish.rule
     };
     assert_eq!(known(PgState::Running, Role::Replica), Rule::Promoted);
@@ -255,7 +259,8 @@ fn a_standby_keeps_its_slots_by_what_the_caller_said() {
     let silent = |mode: bool| {
         view().silent().change(|v| {
             v.global.failsafe_mode = mode;
-            v.global.slots = json!({"l": {"type": "logical", "database": "d", "plugin": "p"}}).as_object().cloned().unwrap();
+            v.global.slots =
+                json!({"l": {"type": "logical", "database": "d", "plugin": "p"}}).as_object().cloned().unwrap();
             v.memory.last_led = Some(last.clone());
         })
     };
@@ -266,7 +271,8 @@ fn a_standby_keeps_its_slots_by_what_the_caller_said() {
         let lsn = |slot: &WantedSlot| (slot.name.clone(), slot.lsn.map(|l| l.0));
         course.slot_plan().map(|plan| plan.slots.iter().map(lsn).collect::<Vec<_>>())
     };
-    let named = |slots: &[(&str, Option<u64>)]| Some(slots.iter().map(|(n, l)| ((*n).to_owned(), *l)).collect::<Vec<_>>());
+    let named =
+        |slots: &[(&str, Option<u64>)]| Some(slots.iter().map(|(n, l)| ((*n).to_owned(), *l)).collect::<Vec<_>>());
     assert_eq!(slots(called(silent(true), "b", 5)), named(&[("b", Some(990)), ("c", Some(970)), ("l", None)]));
     assert_eq!(slots(silent(true)), named(&[("b", None), ("c", None), ("l", None)]));
     assert_eq!(slots(silent(false)), None);
@@ -290,7 +296,8 @@ fn slots_of_cascading_members_follow_what_they_answered() {
     assert_eq!((plan.wanted("c").unwrap().lsn, plan.primary), (Some(Lsn(950)), true));
     // who leaves the lead to a caller copies nothing from it when the store is there
     let free = called(on(self::view().member("b", 1000), &["a", "b"]), "b", 5).change(|v| {
-        v.global.slots = json!({"l": {"type": "logical", "database": "d", "plugin": "p"}}).as_object().cloned().unwrap();
+        v.global.slots =
+            json!({"l": {"type": "logical", "database": "d", "plugin": "p"}}).as_object().cloned().unwrap();
     });
     says(free, world().change(|w| w.slots_to_copy = vec!["l".to_owned()]), FOLLOWS);
 }
