@@ -152,6 +152,7 @@ fn a_seed_tells_the_same_story_twice() {
     assert!(first.fingerprint.1 > 100, "hardly anything happened: {}", first.last_lines);
     assert_eq!(first, again);
     assert_ne!(first.fingerprint, other.fingerprint);
+    assert_eq!(life(failsafe(7, hour)), life(failsafe(7, hour)));
 }
 
 /// Runs lives that are broken on purpose until the checker has said what it should.

@@ -153,13 +153,13 @@ async fn call(
 ) -> FailsafeAnswer {
     let url = endpoint(url, "failsafe");
     let late = || Err(format!("no answer within {} s", patience.as_secs_f32()));
-    let mut answer = Err(String::new());
-    for _ in 0..2 {
-        let asked = tokio::time::timeout(patience, transport.post(&url, body, patience));
-        answer = asked.await.unwrap_or_else(|_| late());
-        if answer.is_ok() {
-            break;
-        }
+    let attempt = || tokio::time::timeout(patience, transport.post(&url, body, patience));
+    // A member that refuses connections may only be restarting: the second try does not follow on the heels of the first.
+    let pause = tokio::time::sleep(patience / 2);
+    let mut answer = attempt().await.unwrap_or_else(|_| late());
+    if answer.is_err() {
+        pause.await;
+        answer = attempt().await.unwrap_or_else(|_| late());
     }
     let (accepted, position) = match answer {
         Ok(PeerAnswer { status, lsn, body }) => {
@@ -289,9 +289,13 @@ mod tests {
         assert_eq!((yes.accepted, yes.position), (true, Some(Lsn(70))));
         assert!(!call("no", 0).await.accepted && !call("odd", 0).await.accepted);
         assert!(call("flaky", 2).await.accepted && !call("flaky", 3).await.accepted);
-        let began = tokio::time::Instant::now();
+        let clock = Clock::tokio(Wall::UNIX_EPOCH);
+        let began = clock.mono();
         assert!(!call("slow", 0).await.accepted);
-        assert_eq!(began.elapsed(), Duration::from_secs(4));
+        assert_eq!(clock.mono().since(began), Duration::from_secs(4));
+        let began = clock.mono();
+        assert!(!call("flaky", 3).await.accepted);
+        assert_eq!(clock.mono().since(began), Duration::from_secs(1), "the second try waits a little");
     }
 
     #[test]
