@@ -45,6 +45,9 @@ impl Coordinator {
         if call.name == self.settings.name {
             return Some(format!("I am {} myself", call.name));
         }
+        if let Some(earlier) = self.caller.as_ref().filter(|c| c.until > now && c.call.name != call.name) {
+            return Some(format!("{} was left in the lead", earlier.call.name));
+        }
         let other = |name: &&str| *name != call.name && *name != self.settings.name;
         let leader = self.publisher.leader(self.settings.global.loop_wait * 2, now);
         let leader = leader.as_deref().filter(|_| !self.store_silent).filter(other);

@@ -110,6 +110,7 @@ fn a_standby_leaves_the_caller_in_the_lead() {
             Verdict::Accepted(Some(Lsn(700)))
         );
         assert_eq!(rig.snapshots.borrow().failsafe_until, Some(until));
+        assert_eq!(rig.says(call("c")).await, refused("b was left in the lead"));
         assert!(matches!(rig.says(call(&settings(|_| ()).name)).await, Verdict::Refused(_)), "my own name");
     });
 }
