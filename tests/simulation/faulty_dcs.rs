@@ -200,15 +200,16 @@ impl Dcs for FaultyDcs {
 
     async fn changed(&self) {
         self.inner.changed().await;
-        // Watchers are rung in an order of tokio's own dice. A distance of their own each keeps a seed replayable.
-        sleep(Duration::from_millis(1 + self.node as u64)).await;
         loop {
             let changed = self.world.changed.notified();
             if !self.world.lock().nodes[self.node].store.cut {
-                return;
+                break;
             }
             changed.await;
         }
+        // Watchers are rung in an order of tokio's own dice, also when an outage ends. A distance of their own each keeps
+        // a seed replayable.
+        sleep(Duration::from_millis(1 + self.node as u64)).await;
     }
 
     async fn close(&self, budget: Duration) {

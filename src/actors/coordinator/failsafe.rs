@@ -45,9 +45,6 @@ impl Coordinator {
         if call.name == self.settings.name {
             return Some(format!("I am {} myself", call.name));
         }
-        if let Some(earlier) = self.caller.as_ref().filter(|c| c.until > now && c.call.name != call.name) {
-            return Some(format!("{} was left in the lead", earlier.call.name));
-        }
         let other = |name: &&str| *name != call.name && *name != self.settings.name;
         let leader = self.publisher.leader(self.settings.global.loop_wait * 2, now);
         let leader = leader.as_deref().filter(|_| !self.store_silent).filter(other);
@@ -66,6 +63,8 @@ impl Handler<HearPrimary> for Coordinator {
                 // Counted from now, and the caller counts from before it asked: the promise outlives its right to lead.
                 let ttl = self.settings.global.ttl;
                 let until = now + msg.call.ttl.map_or(ttl, |theirs| theirs.max(ttl));
+                // An earlier caller may be another: the lead can pass on while a promise lasts, after a demotion that all
+                // could see. The later of the two ends counts.
                 let until = self.caller.as_ref().map_or(until, |c| c.until.max(until));
                 self.caller = Some(FailsafeCaller { call: msg.call, until });
                 self.publisher.failsafe(self.shown_failsafe());
