@@ -39,6 +39,8 @@ pub struct Options {
     pub fence: bool,
     /// Fail-safe mode is on, and the store is away more often.
     pub failsafe: bool,
+    /// Members are broken on purpose: they agree to a primary without a store and forget it at once.
+    pub forgets: bool,
 }
 
 /// What came of it.
@@ -76,7 +78,7 @@ pub fn run(options: Options, clients: impl FnOnce(&Clock) -> StoreClients + 'sta
         let clock = Clock::tokio("2026-01-01T00:00:00Z".parse::<Wall>().unwrap());
         let clients = clients(&clock);
         let world = World::new(clock, options.seed, &["a", "b", "c"]);
-        world.lock().failsafe.on = options.failsafe;
+        world.lock().failsafe.begin(options.failsafe, options.forgets);
         let agents = world.lock().nodes.iter().map(|_| None).collect();
         let cluster = Rc::new(Cluster {
             agents: RefCell::new(agents),

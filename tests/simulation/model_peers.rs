@@ -99,8 +99,13 @@ async fn deliver(world: &World, caller: usize, node: usize, body: &Value) -> Res
     let call = FailsafeCall::parse(body.as_object().unwrap()).unwrap();
     let ttl = call.ttl.unwrap();
     let (answer, verdict) = tokio::sync::oneshot::channel();
-    hear.do_send(HearPrimary { call, answer });
-    let verdict = verdict.await.map_err(|_| refused())?;
+    let forgets = world.lock().failsafe.forgets;
+    let verdict = if forgets {
+        Verdict::Accepted(None)
+    } else {
+        hear.do_send(HearPrimary { call, answer });
+        verdict.await.map_err(|_| refused())?
+    };
     let now = world.now();
     match verdict {
         Verdict::Accepted(lsn) => {

@@ -17,10 +17,18 @@ const PROMISE: Duration = Duration::from_secs(30);
 pub struct Failsafe {
     /// It is on.
     pub on: bool,
+    /// Members agree and forget.
+    pub forgets: bool,
     /// Who is in the `failsafe` key, by the store's own account.
     pub map: Vec<usize>,
     /// The primary that all members reach in an outage: it stays.
     pub must_stay: Option<usize>,
+}
+
+impl Failsafe {
+    pub fn begin(&mut self, on: bool, forgets: bool) {
+        (self.on, self.forgets) = (on, forgets);
+    }
 }
 
 /// What a node says to a primary without a store.
