@@ -16,13 +16,15 @@ mod tls;
 use client::{Reply, send};
 use fixture::{object, snapshot, standby_snapshot};
 use gateway::{Fake, answer};
-use patroni::api::ServerHandle;
+use patroni::api::{Gateway, ServerHandle, Verdict};
 use patroni::cluster::PeerStatus;
 use patroni::config::settings::{BasicAuth, Secret};
 use patroni::dcs::DcsError;
 use patroni::ha::{AnswerKind, Request};
+use patroni::types::Lsn;
 use serde_json::{Value, json};
 use std::sync::Arc;
+use std::time::Duration;
 
 fn start(fake: &Arc<Fake>) -> ServerHandle {
     let settings = fake.with(|state| Arc::clone(&state.snapshot.settings));
@@ -109,6 +111,77 @@ fn views_of_the_cluster() {
     fake.with(|state| state.cluster = Err(DcsError::Unreachable("etcd is away".into())));
     let reply = ask(&server, "GET", "/cluster", None);
     assert_eq!((reply.code, reply.body.as_str()), (503, "DCS is not accessible: etcd is away"));
+}
+
+// rows: FSM-05, FSM-06, API-33, API-34
+#[test]
+fn a_primary_without_a_store_is_heard() {
+    let fake = Fake::new(standby_snapshot());
+    let server = start(&fake);
+    let body = json!({"name": "a", "conn_url": "postgres://a/x", "api_url": "http://a/patroni", "slots": {"b": 7}});
+    let post = |body: &Value| ask(&server, "POST", "/failsafe", Some(body.clone()));
+    assert_eq!(post(&body).code, 502, "the mode is off");
+    fake.with(|s| Arc::make_mut(&mut s.snapshot.settings).global.failsafe_mode = true);
+    let reply = post(&body);
+    assert_eq!((reply.code, reply.body.as_str(), reply.header("lsn")), (200, "Accepted", None));
+    fake.with(|s| s.verdict = Verdict::Accepted(Some(Lsn(67_108_864))));
+    assert_eq!(post(&body).header("lsn"), Some("67108864"));
+    fake.with(|s| s.verdict = Verdict::Refused("Running as a leader".to_owned()));
+    let reply = post(&body);
+    assert_eq!((reply.code, reply.body.as_str(), reply.header("lsn")), (500, "Running as a leader", None));
+    assert_eq!(fake.with(|s| s.calls.len()), 3);
+    assert_eq!(fake.with(|s| s.calls[0].to_json()), body);
+    let reply = post(&json!({"name": "a", "conn_url": "postgres://a/x"}));
+    assert_eq!((reply.code, reply.body.as_str()), (400, "failsafe: 'api_url' must be a text that is not empty"));
+    assert_eq!(post(&json!({})).code, 400);
+    assert_eq!(fake.with(|s| s.calls.len()), 3);
+    // who has to be asked
+    assert_eq!(ask(&server, "GET", "/failsafe", None).code, 502);
+    let map = [("a", "http://a/patroni"), ("b", "http://b/patroni")].map(|(n, u)| (n.to_owned(), u.to_owned()));
+    fake.with(|s| {
+        let (cluster, _) = s.snapshot.cluster.as_mut().unwrap();
+        Arc::make_mut(cluster).failsafe = Some(map.into_iter().collect());
+    });
+    let reply = ask(&server, "GET", "/failsafe", None);
+    let text = r#"{"a": "http://a/patroni", "b": "http://b/patroni"}"#;
+    assert_eq!((reply.code, reply.body.as_str()), (200, text));
+}
+
+// rows: FSM-10, MET-18, NEXT-07
+#[test]
+fn failsafe_mode_is_shown_until_it_ends() {
+    let fake = Fake::new(standby_snapshot());
+    let server = start(&fake);
+    let shown = |path: &str| ask(&server, "GET", path, None).body;
+    let metric = |name: &str| {
+        let page = shown("/metrics");
+        let line = page.lines().find(|l| l.starts_with(&format!("{name}{{"))).unwrap();
+        line.rsplit(' ').next().unwrap().to_owned()
+    };
+    let all = || {
+        ["is_active", "mode_enabled", "member"]
+            .map(|n| metric(&format!("patroni_failsafe_{}", if n == "is_active" { "mode_is_active" } else { n })))
+    };
+    assert!(!shown("/patroni").contains("failsafe"));
+    assert_eq!(all(), ["0", "0", "0"]);
+    let now = fake.clock().mono();
+    fake.with(|s| {
+        s.snapshot.failsafe_until = Some(now + Duration::from_secs(60));
+        Arc::make_mut(&mut s.snapshot.settings).global.failsafe_mode = true;
+        let (cluster, _) = s.snapshot.cluster.as_mut().unwrap();
+        Arc::make_mut(cluster).failsafe = Some([("b".to_owned(), String::new())].into_iter().collect());
+    });
+    assert!(shown("/primary").contains(r#""failsafe_mode_is_active": true"#));
+    assert_eq!(all(), ["1", "1", "1"]);
+    fake.with(|s| s.snapshot.failsafe_until = Some(now));
+    assert!(!shown("/patroni").contains("failsafe"));
+    assert_eq!(all(), ["0", "1", "1"]);
+    assert_eq!(metric("patroni_failover_priority"), "1");
+    fake.with(|s| {
+        let tags = json!({"failover_priority": 5}).as_object().cloned().unwrap();
+        Arc::make_mut(&mut s.snapshot.settings).tags = tags;
+    });
+    assert_eq!(metric("patroni_failover_priority"), "5");
 }
 
 #[test]

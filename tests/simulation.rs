@@ -17,6 +17,7 @@ mod simulation {
     pub mod model_postgres;
     pub mod model_status;
     pub mod node;
+    pub mod outage;
     pub mod server;
     pub mod trace;
     pub mod wal;
@@ -53,7 +54,7 @@ fn memory_store(clock: &Clock) -> StoreClients {
 }
 
 fn options(seed: u64, length: Duration) -> Options {
-    Options { seed, length, decide, grants_twice: false, fence: true }
+    Options { seed, length, decide, grants_twice: false, fence: true, failsafe: false, forgets: false }
 }
 
 /// Sums over all lives.
@@ -96,12 +97,26 @@ fn report(seed: u64, outcome: &Outcome) -> String {
 
 #[test]
 fn clusters_survive_what_befalls_them() {
+    survive(DEFAULT_HOURS, options);
+}
+
+fn failsafe(seed: u64, length: Duration) -> Options {
+    Options { failsafe: true, ..options(seed, length) }
+}
+
+// rows: FSM-03, FSM-07, FSM-08, FSM-12
+#[test]
+fn clusters_in_failsafe_mode_survive_outages_of_the_store() {
+    survive(DEFAULT_HOURS / 4, failsafe);
+}
+
+fn survive(hours: u64, options: fn(u64, Duration) -> Options) {
     if let Some(seed) = number("PATRONI_SIM_SEED") {
         let outcome = life(options(seed, LIFE));
         assert!(outcome.violations.is_empty(), "{}", report(seed, &outcome));
         return;
     }
-    let hours = number("PATRONI_SIM_HOURS").unwrap_or(DEFAULT_HOURS);
+    let hours = number("PATRONI_SIM_HOURS").unwrap_or(hours);
     let lives = (hours * 3600).div_ceil(LIFE.as_secs());
     let threads = std::thread::available_parallelism().map_or(2, usize::from);
     let (next, failed) = (AtomicU64::new(0), std::sync::Mutex::new(Vec::new()));
@@ -137,6 +152,7 @@ fn a_seed_tells_the_same_story_twice() {
     assert!(first.fingerprint.1 > 100, "hardly anything happened: {}", first.last_lines);
     assert_eq!(first, again);
     assert_ne!(first.fingerprint, other.fingerprint);
+    assert_eq!(life(failsafe(7, hour)), life(failsafe(7, hour)));
 }
 
 /// Runs lives that are broken on purpose until the checker has said what it should.
@@ -190,4 +206,58 @@ fn the_checker_sees_a_promotion_without_the_key() {
         decide: hasty,
         ..options(seed, Duration::from_secs(1800))
     });
+}
+
+/// Rules that take every answer to their calls for a yes.
+fn obstinate(view: &View) -> Round {
+    let mut view = view.clone();
+    for (_, outcome) in &mut view.done {
+        if let patroni::ha::Outcome::Failsafe { answers, .. } = outcome {
+            answers.iter_mut().for_each(|answer| answer.accepted = true);
+        }
+    }
+    decide(&view)
+}
+
+// rows: FSM-03
+#[test]
+fn the_checker_sees_a_primary_that_goes_on_without_the_word_of_all() {
+    caught("without a lease for too long", |seed| Options {
+        decide: obstinate,
+        fence: false,
+        ..failsafe(seed, Duration::from_secs(3600))
+    });
+}
+
+// rows: FSM-07, FSM-08
+#[test]
+fn the_checker_sees_a_standby_that_breaks_its_promise() {
+    caught("was left in the lead", |seed| Options { forgets: true, ..failsafe(seed, Duration::from_secs(3600)) });
+}
+
+/// Rules that do not count with what an earlier process has promised.
+fn newborn(view: &View) -> Round {
+    let mut view = view.clone();
+    view.memory.failsafe.promised_until = Some(view.now);
+    decide(&view)
+}
+
+// rows: FSM-08
+#[test]
+fn the_checker_sees_a_new_process_that_breaks_the_promise_of_an_earlier_one() {
+    caught("was left in the lead", |seed| Options { decide: newborn, ..failsafe(seed, Duration::from_secs(7200)) });
+}
+
+/// Rules that ask nobody.
+fn timid(view: &View) -> Round {
+    let mut view = view.clone();
+    view.memory.failsafe.members = None;
+    decide(&view)
+}
+
+// rows: HA-13, FSM-03
+#[test]
+fn the_checker_sees_a_primary_that_steps_down_without_need() {
+    let text = "stepped down although all members were reached";
+    caught(text, |seed| Options { decide: timid, ..failsafe(seed, Duration::from_secs(3600)) });
 }

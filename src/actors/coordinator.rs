@@ -4,6 +4,7 @@
 mod conduct;
 mod cycle;
 mod cycle_log;
+mod failsafe;
 mod handlers;
 mod lease_budget;
 mod may_write;
@@ -22,8 +23,9 @@ use crate::clock::Clock;
 use crate::cluster::{ClusterConfig, Postmaster};
 use crate::config::Settings;
 use crate::fencing::Fencing;
+use crate::ha::memory::FailsafeCaller;
 use crate::ha::{Exit, JobEnd, Memory, Round, View, WatchdogReport};
-use crate::types::Mono;
+use crate::types::{Lsn, Mono};
 use actix::{Actor, AsyncContext, Context, Message, Recipient, SpawnHandle};
 use cycle::OpenCycle;
 use requests::Requests;
@@ -129,6 +131,12 @@ pub struct Coordinator {
     fenced_in: bool,
     /// The last cycle could not read the store.
     store_silent: bool,
+    /// The server accepts writes, or may do so soon.
+    may_write: bool,
+    /// The primary without a store that called last.
+    caller: Option<FailsafeCaller>,
+    /// Position in the server's last answer.
+    position: Option<Lsn>,
     fenced: u64,
     requests: Requests,
     stopping: bool,
@@ -175,6 +183,9 @@ impl Coordinator {
             in_recovery: None,
             fenced_in: false,
             store_silent: false,
+            may_write: false,
+            caller: None,
+            position: None,
             fenced,
             requests: Requests::default(),
             stopping: false,

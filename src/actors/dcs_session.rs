@@ -220,6 +220,10 @@ async fn execute(dcs: &dyn Dcs, command: Command, budget: Duration) -> Outcome {
         Command::WriteSync(state) => {
             within(budget, dcs.write_sync(&state, budget)).await.map_or_else(failure, Outcome::Written)
         }
+        Command::WriteFailsafe(members) => {
+            let map = members.into_iter().map(|(name, url)| (name, url.into())).collect();
+            plain(within(budget, dcs.write_failsafe(&map, budget)).await)
+        }
         Command::DeleteSync(expect) => plain(within(budget, dcs.delete_sync(expect, budget)).await),
         Command::WriteHistory(history) => plain(within(budget, dcs.write_history(&history, budget)).await),
         other => Outcome::Failed(format!("not a command for the store: {other:?}")),

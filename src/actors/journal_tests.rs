@@ -28,6 +28,7 @@ fn view(cycle: u64) -> View {
         watchdog: WatchdogReport::default(),
         requests: Vec::new(),
         stopping: false,
+        caller: None,
         memory: Memory::default(),
         done: Vec::new(),
     }

@@ -1,7 +1,8 @@
 //! Messages that more than one actor speaks. No handler awaits another actor: a question carries a ticket, and its
 //! answer comes back as a message with the same ticket.
 
-use crate::cluster::{Cluster, NodeStatus};
+pub use crate::api::Verdict;
+use crate::cluster::{Cluster, FailsafeCall, NodeStatus};
 use crate::config::Settings;
 use crate::dcs::DcsError;
 use crate::ha::{Answer, Command, Outcome, Request, ServerReport};
@@ -132,6 +133,16 @@ pub struct Ask {
     pub request: Request,
     /// Where the answer goes.
     pub answer: tokio::sync::oneshot::Sender<Answer>,
+}
+
+/// A primary without a store asks to be left in the lead (from the REST API to the coordinator).
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct HearPrimary {
+    /// What it says.
+    pub call: FailsafeCall,
+    /// Where the answer goes.
+    pub answer: tokio::sync::oneshot::Sender<Verdict>,
 }
 
 /// Ask the server for its status on behalf of the REST API (to the postgres monitor).

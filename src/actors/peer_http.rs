@@ -1,10 +1,11 @@
 //! Other members over HTTP, with the certificates that members use among themselves.
 
-use super::peers::PeerTransport;
+use super::peers::{PeerAnswer, PeerTransport};
 use crate::config::Settings;
 use crate::net::{ClientTls, HttpClient, HttpOptions, HttpRequest, KeyPair, Verify};
 use async_trait::async_trait;
 use hyper::Method;
+use serde_json::Value;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +16,13 @@ impl PeerTransport for PeerHttp {
     async fn get(&self, url: &str, patience: Duration) -> Result<Vec<u8>, String> {
         let request = HttpRequest { method: Method::GET, url, body: None, timeout: patience };
         self.0.send(request).await.map(|answer| answer.body).map_err(|error| error.to_string())
+    }
+
+    async fn post(&self, url: &str, body: &Value, patience: Duration) -> Result<PeerAnswer, String> {
+        let request = HttpRequest { method: Method::POST, url, body: Some(body), timeout: patience };
+        let answer = self.0.send(request).await.map_err(|error| error.to_string())?;
+        let lsn = answer.headers.iter().find(|(name, _)| name == "lsn").map(|(_, value)| value.clone());
+        Ok(PeerAnswer { status: answer.status, lsn, body: answer.text() })
     }
 }
 

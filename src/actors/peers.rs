@@ -1,8 +1,8 @@
-//! Asks other members for their status over their REST API, all at once.
+//! Asks other members over their REST API, all at once: for their status, and to be left in the lead without a store.
 
 use super::messages::{Execute, Executed};
 use crate::clock::Clock;
-use crate::cluster::{MemberTags, PeerStatus, Role};
+use crate::cluster::{FailsafeAnswer, MemberTags, PeerStatus, Role};
 use crate::ha::{Command, Outcome};
 use crate::types::{Lsn, Timeline, Wall};
 use actix::{Actor, Context, Handler, Message};
@@ -21,6 +21,20 @@ pub const POLL_PATIENCE: Duration = Duration::from_secs(2);
 pub trait PeerTransport: Send + Sync {
     /// GET. The body of an answer with any status code, or why there is none.
     async fn get(&self, url: &str, patience: Duration) -> Result<Vec<u8>, String>;
+
+    /// POST. The answer with any status code, or why there is none.
+    async fn post(&self, url: &str, body: &Value, patience: Duration) -> Result<PeerAnswer, String>;
+}
+
+/// What a member answered to a POST.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerAnswer {
+    /// The status code.
+    pub status: u16,
+    /// The header `lsn`.
+    pub lsn: Option<String>,
+    /// The body.
+    pub body: String,
 }
 
 /// Ask members on behalf of the REST API.
@@ -64,6 +78,12 @@ impl Handler<Execute> for Peers {
         actix::spawn(async move {
             let outcome = match &msg.command {
                 Command::PollPeers(members) => Outcome::Peers(poll(transport.as_ref(), &clock, members).await),
+                Command::CallFailsafe { call, ttl, members } => {
+                    // From before the first member is asked, so that every promise outlives the right to lead.
+                    let until = clock.mono() + *ttl;
+                    let answers = call_all(transport.as_ref(), &call.to_json(), members, msg.budget).await;
+                    Outcome::Failsafe { until, answers }
+                }
                 other => Outcome::Failed(format!("not a command for peers: {other:?}")),
             };
             msg.reply.do_send(Executed { ticket: msg.ticket, outcome });
@@ -111,6 +131,54 @@ async fn ask(transport: &dyn PeerTransport, clock: &Clock, name: &str, url: &str
             PeerStatus::unreachable(name)
         }
     }
+}
+
+/// Calls all members at once; each has two tries within the budget.
+async fn call_all(
+    transport: &dyn PeerTransport,
+    body: &Value,
+    members: &[(String, String)],
+    budget: Duration,
+) -> Vec<FailsafeAnswer> {
+    let patience = POLL_PATIENCE.min(budget / 2);
+    join_all(members.iter().map(|(name, url)| call(transport, body, name, url, patience))).await
+}
+
+async fn call(
+    transport: &dyn PeerTransport,
+    body: &Value,
+    name: &str,
+    url: &str,
+    patience: Duration,
+) -> FailsafeAnswer {
+    let url = endpoint(url, "failsafe");
+    let late = || Err(format!("no answer within {} s", patience.as_secs_f32()));
+    let attempt = || tokio::time::timeout(patience, transport.post(&url, body, patience));
+    // A member that refuses connections may only be restarting: the second try does not follow on the heels of the first.
+    let pause = tokio::time::sleep(patience / 2);
+    let mut answer = attempt().await.unwrap_or_else(|_| late());
+    if answer.is_err() {
+        pause.await;
+        answer = attempt().await.unwrap_or_else(|_| late());
+    }
+    let (accepted, position) = match answer {
+        Ok(PeerAnswer { status, lsn, body }) => {
+            tracing::info!(target: "patroni.ha", "Got response from {name} {url}: {body}");
+            (status == 200 && body == "Accepted", lsn.and_then(|text| text.trim().parse().ok()).map(Lsn))
+        }
+        Err(error) => {
+            tracing::warn!(target: "patroni.ha", "Request failed to {name}: POST {url} ({error})");
+            (false, None)
+        }
+    };
+    FailsafeAnswer { name: name.to_owned(), accepted, position: position.filter(|lsn| lsn.0 > 0) }
+}
+
+/// Another path at the host of a member's `api_url`.
+fn endpoint(api_url: &str, path: &str) -> String {
+    let host = api_url.find("://").map_or(0, |at| at + 3);
+    let end = api_url.get(host..).and_then(|rest| rest.find('/')).map_or(api_url.len(), |at| host + at);
+    format!("{}/{path}", api_url.get(..end).unwrap_or(api_url))
 }
 
 /// Reads a member's answer (ha-rules 8.10). `None`: it lacks what a member that can be counted on must have.
@@ -163,6 +231,10 @@ mod tests {
                 }
             }
         }
+
+        async fn post(&self, url: &str, _: &Value, _: Duration) -> Result<PeerAnswer, String> {
+            Err(format!("nobody calls {url}"))
+        }
     }
 
     // rows: RACE-07, QUIRK-16
@@ -203,6 +275,67 @@ mod tests {
             let peer = read(body).unwrap();
             assert_eq!((peer.in_recovery, peer.position), (Some(false), Lsn(0)), "{body}");
         }
+    }
+
+    #[test]
+    fn paths_stand_beside_the_address_of_a_member() {
+        for url in ["http://10.0.0.1:8008/patroni", "http://10.0.0.1:8008", "http://10.0.0.1:8008/a/b"] {
+            assert_eq!(endpoint(url, "failsafe"), "http://10.0.0.1:8008/failsafe");
+        }
+        assert_eq!(endpoint("https://[::1]:8008/patroni", "failsafe"), "https://[::1]:8008/failsafe");
+        assert_eq!(endpoint("nonsense", "x"), "nonsense/x");
+    }
+
+    /// A member that answers as its URL says, after so many failures.
+    struct Scripted(std::sync::Mutex<u32>);
+
+    #[async_trait]
+    impl PeerTransport for Scripted {
+        async fn get(&self, _: &str, _: Duration) -> Result<Vec<u8>, String> {
+            Err("no GET".to_owned())
+        }
+
+        async fn post(&self, url: &str, body: &Value, _: Duration) -> Result<PeerAnswer, String> {
+            assert_eq!(body["name"], "a");
+            let left = {
+                let mut left = self.0.lock().unwrap();
+                *left = left.saturating_sub(1);
+                *left
+            };
+            let answer =
+                |status, body: &str| Ok(PeerAnswer { status, lsn: Some("70".to_owned()), body: body.to_owned() });
+            match url {
+                "http://yes/failsafe" => answer(200, "Accepted"),
+                "http://no/failsafe" => answer(500, "Running as a leader"),
+                "http://odd/failsafe" => answer(200, "accepted"),
+                "http://slow/failsafe" => std::future::pending().await,
+                _ if left > 0 => Err("broken".to_owned()),
+                _ => answer(200, "Accepted"),
+            }
+        }
+    }
+
+    // rows: FSM-03, FSM-06
+    #[tokio::test(start_paused = true)]
+    async fn a_round_of_calls_takes_two_tries_and_no_longer_than_its_budget() {
+        let call = |url: &'static str, failures| async move {
+            let members = [("b".to_owned(), format!("http://{url}/patroni"))];
+            let body = serde_json::json!({"name": "a"});
+            call_all(&Scripted(std::sync::Mutex::new(failures)), &body, &members, Duration::from_secs(4))
+                .await
+                .remove(0)
+        };
+        let yes = call("yes", 0).await;
+        assert_eq!((yes.accepted, yes.position), (true, Some(Lsn(70))));
+        assert!(!call("no", 0).await.accepted && !call("odd", 0).await.accepted);
+        assert!(call("flaky", 2).await.accepted && !call("flaky", 3).await.accepted);
+        let clock = Clock::tokio(Wall::UNIX_EPOCH);
+        let began = clock.mono();
+        assert!(!call("slow", 0).await.accepted);
+        assert_eq!(clock.mono().since(began), Duration::from_secs(4));
+        let began = clock.mono();
+        assert!(!call("flaky", 3).await.accepted);
+        assert_eq!(clock.mono().since(began), Duration::from_secs(1), "the second try waits a little");
     }
 
     #[test]

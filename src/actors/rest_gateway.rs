@@ -3,11 +3,11 @@
 use super::config_store::ReloadLocal;
 use super::coordinator::ReadJournal;
 use super::dcs_session::{ReadStore, StoreWrite, WriteStore};
-use super::messages::{Ask, AskStatus};
+use super::messages::{Ask, AskStatus, HearPrimary};
 use super::peers::{AskPeers, POLL_PATIENCE};
-use crate::api::{Gateway, Snapshot};
+use crate::api::{Gateway, Snapshot, Verdict};
 use crate::clock::Clock;
-use crate::cluster::{Cluster, NodeStatus, PeerStatus, Revision};
+use crate::cluster::{Cluster, FailsafeCall, NodeStatus, PeerStatus, Revision};
 use crate::config::Global;
 use crate::dcs::{DcsError, FailoverRequest};
 use crate::ha::{Answer, AnswerKind, Request};
@@ -23,6 +23,9 @@ const SLACK: Duration = Duration::from_millis(200);
 /// How long a restart may take beyond its own patience: the shutdown before it, above all.
 const RESTART_SLACK: Duration = Duration::from_secs(1800);
 
+/// The coordinator answers a call between two steps; the caller has 2 s.
+const HEAR_PATIENCE: Duration = Duration::from_millis(1500);
+
 /// Whom the gateway asks. Replaced whole when actors are built anew.
 #[derive(Clone)]
 pub struct Lines {
@@ -34,6 +37,8 @@ pub struct Lines {
     pub write: Recipient<WriteStore>,
     /// Coordinator: requests.
     pub ask: Recipient<Ask>,
+    /// Coordinator: calls of a primary without a store.
+    pub hear: Recipient<HearPrimary>,
     /// Coordinator: the journal.
     pub journal: Recipient<ReadJournal>,
     /// Peers.
@@ -142,6 +147,13 @@ impl Gateway for RestGateway {
         let (answer, statuses) = oneshot::channel();
         self.lines().peers.do_send(AskPeers { members, answer });
         within(POLL_PATIENCE + SLACK, statuses).await.unwrap_or(silent)
+    }
+
+    async fn hear_primary(&self, call: FailsafeCall) -> Verdict {
+        let (answer, verdict) = oneshot::channel();
+        self.lines().hear.do_send(HearPrimary { call, answer });
+        let silent = || Verdict::Refused("the agent did not answer in time".to_owned());
+        within(HEAR_PATIENCE, verdict).await.unwrap_or_else(silent)
     }
 
     async fn write_failover(&self, request: FailoverRequest, expect: Option<Revision>) -> Result<(), DcsError> {

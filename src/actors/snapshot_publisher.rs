@@ -7,6 +7,7 @@ use crate::ha::memory::ScheduledRestart;
 use crate::ha::{ServerReport, WatchdogReport};
 use crate::types::{Mono, Wall};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::watch;
 
 /// Log lines that wait to be written, and lines lost.
@@ -33,7 +34,7 @@ impl SnapshotPublisher {
             scheduled_restart: None,
             cycle_started: now,
             watchdog_failed: false,
-            failsafe_active: false,
+            failsafe_until: None,
             log_queue: log_queue(),
         };
         let (channel, receiver) = watch::channel(Arc::new(state.clone()));
@@ -52,6 +53,24 @@ impl SnapshotPublisher {
             self.state.lease_until = until;
             self.publish();
         }
+    }
+
+    /// Fail-safe mode is active until then. Goes out with what follows.
+    pub fn failsafe(&mut self, until: Option<Mono>) {
+        self.state.failsafe_until = until;
+    }
+
+    /// The role that is published.
+    #[must_use]
+    pub fn role(&self) -> Role {
+        self.state.server.role
+    }
+
+    /// Who held the leader lock when the store was last read, if that was not longer ago than `age`.
+    #[must_use]
+    pub fn leader(&self, age: Duration, now: Mono) -> Option<String> {
+        let (cluster, _) = self.state.cluster.as_ref().filter(|(_, at)| now.since(*at) < age)?;
+        cluster.leader_name().map(|name| name.as_str().to_owned())
     }
 
     /// A cycle begins; goes out at once, so that a cycle that hangs is seen.

@@ -56,6 +56,12 @@ impl Facts {
         self.snapshot.settings.global.pause
     }
 
+    /// Fail-safe mode is active (FSM-10).
+    #[must_use]
+    pub fn failsafe_active(&self) -> bool {
+        self.snapshot.failsafe_until.is_some_and(|until| until > self.now)
+    }
+
     /// This is a standby cluster.
     #[must_use]
     pub fn standby_cluster(&self) -> bool {
@@ -145,6 +151,12 @@ impl Facts {
     #[must_use]
     pub fn noloadbalance(&self) -> bool {
         self.configured_tags().noloadbalance()
+    }
+
+    /// `failover_priority`, 0 for who must not lead.
+    #[must_use]
+    pub fn failover_priority(&self) -> i64 {
+        self.configured_tags().failover_priority()
     }
 
     fn configured_tags(&self) -> MemberTags {

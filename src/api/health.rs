@@ -130,7 +130,7 @@ pub fn readiness(target: &Target, facts: &Facts) -> Result<(), String> {
         return Err("PostgreSQL replication state is not streaming".to_owned());
     }
     if facts.cluster.is_none() && facts.upstream_end() == Lsn(0) {
-        return if facts.snapshot.failsafe_active { Ok(()) } else { Err("DCS is not accessible".to_owned()) };
+        return if facts.failsafe_active() { Ok(()) } else { Err("DCS is not accessible".to_owned()) };
     }
     let (mode, location) = match target.parameter("mode") {
         Some("write") => ("write", facts.received()),

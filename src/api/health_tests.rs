@@ -202,6 +202,6 @@ fn readiness_asks_for_a_streaming_standby_that_keeps_up() {
     let mut deaf = standby_status();
     deaf.receiver.as_mut().unwrap().latest_end_lsn = None;
     assert_eq!(ready("", &facts(no_store.clone(), Some(deaf.clone()))), Err("DCS is not accessible".into()));
-    no_store.failsafe_active = true;
+    no_store.failsafe_until = Some(NOW + Duration::from_secs(1));
     assert_eq!(ready("", &facts(no_store, Some(deaf))), Ok(()));
 }

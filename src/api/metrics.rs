@@ -93,7 +93,7 @@ fn cluster(page: &mut Page, facts: &Facts) {
     let help = "Value is 1 if the cluster is unlocked, 0 if locked.";
     page.gauge("patroni_cluster_unlocked", help, u8::from(unlocked));
     let help = "Value is 1 if failsafe mode is active, 0 if inactive.";
-    page.gauge("patroni_failsafe_mode_is_active", help, u8::from(facts.snapshot.failsafe_active));
+    page.gauge("patroni_failsafe_mode_is_active", help, u8::from(facts.failsafe_active()));
     let help = "Postgres timeline of this node (if running), 0 otherwise.";
     page.gauge("patroni_postgres_timeline", help, facts.timeline().unwrap_or_default());
     let help = "Epoch timestamp when DCS was last contacted successfully by Patroni.";
@@ -120,6 +120,14 @@ fn own(page: &mut Page, facts: &Facts) {
     let (waiting, lost) = facts.snapshot.log_queue;
     page.gauge("patroni_log_queue_size", "Log records that wait to be written.", waiting);
     page.counter("patroni_log_records_lost", "Log records lost because the queue was full.", lost);
+    // Of the original's next version; behind all others, so that its present page stays as it is.
+    let mode = facts.snapshot.settings.global.failsafe_mode;
+    page.gauge("patroni_failsafe_mode_enabled", "Value is 1 if failsafe_mode is enabled, 0 otherwise.", u8::from(mode));
+    let map = facts.snapshot.cluster.as_ref().and_then(|(c, _)| c.failsafe.as_ref());
+    let member = map.is_some_and(|map| map.contains_key(&facts.snapshot.settings.name));
+    let help = "Value is 1 if this node is a member of failsafe, 0 otherwise.";
+    page.gauge("patroni_failsafe_member", help, u8::from(member));
+    page.gauge("patroni_failover_priority", "Failover priority of this node.", facts.failover_priority());
 }
 
 /// Seconds since the epoch with their fraction, as the original prints them: `0` when there is no moment.

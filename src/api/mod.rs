@@ -23,9 +23,10 @@ pub use reply::Reply;
 pub use server::ServerHandle;
 pub use snapshot::Snapshot;
 
-use crate::cluster::{Cluster, NodeStatus, PeerStatus, Revision};
+use crate::cluster::{Cluster, FailsafeCall, NodeStatus, PeerStatus, Revision};
 use crate::dcs::{DcsError, FailoverRequest};
 use crate::ha::{Answer, Request};
+use crate::types::Lsn;
 use async_trait::async_trait;
 use serde_json::{Map, Value};
 use std::sync::Arc;
@@ -53,6 +54,9 @@ pub trait Gateway: Send + Sync {
     /// Asks members for their status (2 s for all).
     async fn poll_peers(&self, members: Vec<(String, String)>) -> Vec<PeerStatus>;
 
+    /// A primary without a store asks to be left in the lead.
+    async fn hear_primary(&self, call: FailsafeCall) -> Verdict;
+
     /// Writes `failover`.
     async fn write_failover(&self, request: FailoverRequest, expect: Option<Revision>) -> Result<(), DcsError>;
 
@@ -61,6 +65,15 @@ pub trait Gateway: Send + Sync {
 
     /// Reload of the local configuration (POST /reload, SIGHUP): returns at once.
     fn reload(&self);
+}
+
+/// What a member says to a primary without a store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is left in the lead; with the position that this member has received or replayed.
+    Accepted(Option<Lsn>),
+    /// It must not go on, and why.
+    Refused(String),
 }
 
 /// Why the server cannot be started.

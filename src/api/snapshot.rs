@@ -28,8 +28,8 @@ pub struct Snapshot {
     pub cycle_started: Mono,
     /// The watchdog is required and not usable.
     pub watchdog_failed: bool,
-    /// Fail-safe mode holds the primary up.
-    pub failsafe_active: bool,
+    /// Fail-safe mode holds the primary up until then: this one, or one that has called.
+    pub failsafe_until: Option<Mono>,
     /// Log lines that wait to be written, and lines lost.
     pub log_queue: (usize, u64),
 }

@@ -22,7 +22,7 @@ pub fn status(facts: &Facts) -> Map<String, Value> {
     if facts.cluster.as_ref().is_none_or(|c| c.is_unlocked()) {
         add("cluster_unlocked", json!(true));
     }
-    if snapshot.failsafe_active {
+    if facts.failsafe_active() {
         add("failsafe_mode_is_active", json!(true));
     }
     add("dcs_last_seen", json!(dcs_last_seen(facts)));

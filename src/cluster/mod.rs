@@ -5,6 +5,7 @@
 mod conn_url;
 mod dynamic;
 mod failover;
+mod failsafe;
 mod history;
 mod json;
 mod json_text;
@@ -25,6 +26,7 @@ mod view;
 pub use conn_url::conn_kwargs;
 pub use dynamic::Modes;
 pub use failover::Failover;
+pub use failsafe::{FailsafeAnswer, FailsafeCall, FailsafeCallError};
 pub use history::{History, HistoryLine};
 pub use json::compact as compact_json;
 pub use json_text::json_text;

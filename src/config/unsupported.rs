@@ -44,7 +44,7 @@ const fn no_effect(key: &'static str) -> Unsupported {
 }
 
 /// The table.
-pub const UNSUPPORTED: [Unsupported; 14] = [
+pub const UNSUPPORTED: [Unsupported; 13] = [
     not_yet("consul", Layer::Local),
     not_yet("etcd", Layer::Local),
     not_yet("exhibitor", Layer::Local),
@@ -53,7 +53,6 @@ pub const UNSUPPORTED: [Unsupported; 14] = [
     not_yet("zookeeper", Layer::Local),
     not_yet("citus", Layer::Local),
     not_yet("watchdog", Layer::Local),
-    not_yet("failsafe_mode", Layer::Dynamic),
     not_yet("standby_cluster", Layer::Dynamic),
     no_effect("thread_pool_size"),
     no_effect("thread_stack_size"),
@@ -104,12 +103,12 @@ mod tests {
     fn each_key_has_one_line() {
         let local = json!({"etcd": {"host": "a"}, "citus": {"group": 0},
             "thread_pool_size": 6, "watchdog": {"mode": "required"}});
-        let dynamic = json!({"failsafe_mode": true});
+        let dynamic = json!({"standby_cluster": {"host": "a"}});
         let wanted = [
             "etcd is not supported yet as a configuration store",
             "citus is not supported yet",
             "watchdog is not supported yet",
-            "failsafe_mode is not supported yet",
+            "standby_cluster is not supported yet",
             "thread_pool_size has no effect",
         ];
         assert_eq!(of(local, dynamic), wanted);
@@ -118,8 +117,8 @@ mod tests {
     #[test]
     fn what_is_off_is_not_named() {
         let local = json!({"etcd3": {"host": "a"}, "watchdog": {"mode": false},
-            "failsafe_mode": true, "log": {"traceback_level": "ERROR"}});
-        let dynamic = json!({"standby_cluster": null, "failsafe_mode": "off", "watchdog": {"mode": "required"}});
+            "standby_cluster": {"host": "a"}, "log": {"traceback_level": "ERROR"}});
+        let dynamic = json!({"standby_cluster": null, "watchdog": {"mode": "required"}});
         assert_eq!(of(local, dynamic), Vec::<String>::new());
     }
 

@@ -25,7 +25,11 @@ impl Written {
         }
         self.status = Some(cluster.status.clone());
         self.has_old_members = cluster.min_version().is_some_and(|v| v.as_slice() < STATUS_SINCE.as_slice());
-        if cluster.failsafe.is_none() {
+        let failsafe = cluster
+            .failsafe
+            .as_ref()
+            .map(|map| compact_json(&Value::Object(map.iter().map(|(k, v)| (k.clone(), v.as_str().into())).collect())));
+        if failsafe != self.failsafe {
             self.failsafe = None;
         }
     }

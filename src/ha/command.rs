@@ -1,10 +1,11 @@
 //! What a decision may ask for, and what may come of it.
 
 use crate::cluster::{
-    CallbackEvent, Cluster, History, MemberData, NodeStatus, PeerStatus, Revision, Role, SlotPlan, SlotReport, Status,
-    StopMode, SyncNames, SyncState, Upstream, WantedSlot,
+    CallbackEvent, Cluster, FailsafeAnswer, FailsafeCall, History, MemberData, NodeStatus, PeerStatus, Revision, Role,
+    SlotPlan, SlotReport, Status, StopMode, SyncNames, SyncState, Upstream, WantedSlot,
 };
 use crate::types::{Lsn, Mono, SystemId, Timeline};
+use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::time::Duration;
@@ -57,6 +58,8 @@ pub enum Command {
     },
     /// Write `history`.
     WriteHistory(History),
+    /// Write `failsafe` (name to `api_url`) when it changed.
+    WriteFailsafe(IndexMap<String, String>),
     /// Write `sync` over the version that the value names (`None`: only if absent). [`Outcome::Written`].
     WriteSync(SyncState),
     /// Delete `sync` if it has this version still.
@@ -65,6 +68,16 @@ pub enum Command {
     // --- members ---
     /// GET the `api_url` of these members (name, URL) at once, 2 s for all. [`Outcome::Peers`] in the same order.
     PollPeers(Vec<(String, String)>),
+    /// POST /failsafe to these members (name, `api_url`) at once: 2 s for a try, two tries. [`Outcome::Failsafe`], with an
+    /// answer for each.
+    CallFailsafe {
+        /// What they are told.
+        call: Box<FailsafeCall>,
+        /// For how long I may go on when all agree, from the moment before the first is asked.
+        ttl: Duration,
+        /// Who is asked.
+        members: Vec<(String, String)>,
+    },
 
     // --- server, short ---
     /// Start a long job. [`Outcome::JobStarted`], or [`Outcome::Conflict`] when another one runs. An immediate
@@ -391,6 +404,13 @@ pub enum Outcome {
     Cluster(Arc<Cluster>),
     /// The members' answers, in the order asked.
     Peers(Vec<PeerStatus>),
+    /// The members' answers to [`Command::CallFailsafe`].
+    Failsafe {
+        /// If all of them agree, they leave the lead to me until then.
+        until: Mono,
+        /// Their answers, in the order asked.
+        answers: Vec<FailsafeAnswer>,
+    },
     /// What [`Command::CheckRecovery`] found.
     RecoveryCheck {
         /// Something differs.
@@ -430,5 +450,16 @@ impl Outcome {
     #[must_use]
     pub fn is_silence(&self) -> bool {
         matches!(self, Self::Unreachable(_) | Self::Unknown(_))
+    }
+
+    /// The right to lead that this outcome gives, and its end: the leader key, or the word of all members while there is
+    /// no store. The one place that says so; the fence, the REST API and the rules ask here.
+    #[must_use]
+    pub fn right_to_lead(&self) -> Option<Mono> {
+        match self {
+            Self::Leased { until } => Some(*until),
+            Self::Failsafe { until, answers } if answers.iter().all(|a| a.accepted) => Some(*until),
+            _ => None,
+        }
     }
 }

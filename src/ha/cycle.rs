@@ -4,6 +4,7 @@
 //! without an answer ends the walk with [`Stop::Need`]; the next walk comes to the same question and finds it answered.
 
 use super::facts::Facts;
+use super::failsafe::with_caller;
 use super::memory::StopEvent;
 use super::{
     Answer, AnswerKind, Command, Exit, Finish, Job, JobId, Level, LogLine, MAX_ROUNDS, Memory, Outcome, RequestId,
@@ -76,6 +77,7 @@ impl<'a> Cycle<'a> {
     /// Begins a walk.
     pub fn new(view: &'a View) -> Self {
         let cluster = view.cluster.as_ref().map(Arc::clone).unwrap_or_default();
+        let cluster = with_caller(view, cluster);
         let role = view.server.role;
         Self {
             view,
@@ -186,13 +188,9 @@ impl<'a> Cycle<'a> {
 
     fn leased(&mut self, outcome: &Outcome) -> Result<Option<Lease>, Stop> {
         match outcome {
-            Outcome::Leased { until } => {
-                self.memory.lease_until = Some(*until);
-                self.facts.is_leader = *until > self.view.now;
+            Outcome::Leased { .. } => {
                 self.lease = Some(Lease(()));
-                if self.view.watchdog.active {
-                    self.tail(Command::WatchdogKeepalive);
-                }
+                self.right_renewed(outcome);
                 Ok(self.lease)
             }
             Outcome::Conflict => {
@@ -204,10 +202,25 @@ impl<'a> Cycle<'a> {
         }
     }
 
-    /// The lease is no longer mine.
+    /// The right to lead was got or renewed, by the lock or by the word of all members.
+    pub fn right_renewed(&mut self, outcome: &Outcome) {
+        self.memory.note_right(outcome);
+        self.facts.is_leader = self.memory.leads_until().is_some_and(|until| until > self.view.now);
+        if self.view.watchdog.active {
+            self.tail(Command::WatchdogKeepalive);
+        }
+    }
+
+    /// I lead no longer.
     pub fn forget_lease(&mut self) {
+        self.memory.failsafe.until = None;
+        self.forget_lock();
+    }
+
+    /// The lock is no longer mine. What all members have agreed to stays, as long as nobody leads.
+    pub fn forget_lock(&mut self) {
         self.memory.lease_until = None;
-        self.facts.is_leader = false;
+        self.facts.is_leader = self.memory.failsafe.until.is_some_and(|until| until > self.view.now);
         self.lease = None;
     }
 
@@ -226,7 +239,7 @@ impl<'a> Cycle<'a> {
     /// Reads the store again; without an answer the old reading stays.
     pub fn reload(&mut self) -> Result<(), Stop> {
         if let Outcome::Cluster(cluster) = self.ask(Command::ReloadCluster)? {
-            self.cluster = cluster;
+            self.cluster = with_caller(self.view, cluster);
             let is_leader = self.facts.is_leader;
             self.facts = Facts::new(self.view, &self.cluster, self.role);
             self.facts.is_leader = is_leader;

@@ -37,7 +37,7 @@ pub struct Facts {
     pub can_rewind: bool,
     /// A diverged data directory may be rewound or made anew.
     pub can_repair: bool,
-    /// The leader flag: the lease has not run out.
+    /// The leader flag: the right to lead has not run out.
     pub is_leader: bool,
 }
 
@@ -72,7 +72,7 @@ impl Facts {
             nofailover: view.me.tags.nofailover(),
             can_rewind,
             can_repair: can_rewind || view.global.remove_data_directory_on_diverged_timelines,
-            is_leader: view.memory.lease_until.is_some_and(|until| until > view.now),
+            is_leader: view.memory.leads_until().is_some_and(|until| until > view.now),
         }
     }
 

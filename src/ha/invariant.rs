@@ -3,7 +3,7 @@
 //! A predicate looks either at one round of one node ([`check_round`]) or at several nodes at one moment
 //! ([`check_nodes`]).
 
-use super::{Command, Job, Outcome, Round, View};
+use super::{Command, Job, Outcome, Round, Rule, View, failsafe};
 use crate::cluster::{DataDir, Role};
 use crate::types::{Lsn, Mono, Timeline};
 use serde::{Deserialize, Serialize};
@@ -31,6 +31,10 @@ pub enum Invariant {
     NoLossOnSwitchover,
     /// INV-10: pg_rewind is run neither from oneself nor by the holder of the lock.
     RewindsFromAnotherLeader,
+    /// INV-11: a primary goes on without the store only with the word of all members that could lead instead.
+    FailsafeTakesAll,
+    /// INV-12: who has left the lead to a primary without a store does not ask for the lock.
+    KeepsPromise,
 }
 
 impl Invariant {
@@ -48,6 +52,8 @@ impl Invariant {
             Self::OneJobPerCycle => "INV-8",
             Self::NoLossOnSwitchover => "INV-9",
             Self::RewindsFromAnotherLeader => "INV-10",
+            Self::FailsafeTakesAll => "INV-11",
+            Self::KeepsPromise => "INV-12",
         }
     }
 }
@@ -129,6 +135,9 @@ pub fn check_round(view: &View, round: &Round) -> Vec<Violation> {
             broken(Invariant::RewindsFromAnotherLeader, &format!("from {}", upstream.name));
         }
     }
+    if failsafe::caller(view).is_some() && asked.contains(&Command::AcquireLeader) {
+        broken(Invariant::KeepsPromise, "asks for the lock");
+    }
     let released = view.done.iter().any(|(c, _)| matches!(c, Command::ReleaseLeader { .. }));
     if released && asked.iter().any(|c| matches!(c, Command::RenewLeader | Command::AcquireLeader)) {
         broken(Invariant::ReleasedStaysReleased, "renewed after a release");
@@ -144,6 +153,12 @@ pub fn check_round(view: &View, round: &Round) -> Vec<Violation> {
         }
         if finish.commands.iter().any(|c| job_of(c).is_some()) {
             broken(Invariant::OneJobPerCycle, "a job that nobody looks after");
+        }
+        let agreed = |(c, o): &(Command, Outcome)| {
+            matches!(c, Command::CallFailsafe { .. }) && o.right_to_lead().is_some_and(|until| until > view.now)
+        };
+        if finish.rule == Rule::FailsafeLeader && !view.done.iter().any(agreed) {
+            broken(Invariant::FailsafeTakesAll, "a primary goes on without the store");
         }
         if lock_lost(view) && writes(view) && !view.global.pause && !stops(view) {
             broken(Invariant::StopsWithoutLock, "a primary goes on without the lock");

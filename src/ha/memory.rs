@@ -2,15 +2,15 @@
 
 use super::rewind::RewindState;
 use super::sync::SyncMemory;
-use super::{Exit, JobId, JobResult, RequestId};
-use crate::cluster::{Cluster, Postmaster, Role, ScheduledRestartData};
+use super::{Exit, JobId, JobResult, Outcome, RequestId};
+use crate::cluster::{Cluster, FailsafeCall, Postmaster, Role, ScheduledRestartData};
 use crate::types::{Lsn, Mono, Timeline, Wall};
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The rules' state between cycles. Only `lease_until`, `scheduled_restart` and `bootstrapping` are read elsewhere.
+/// The rules' state between cycles. Only the right to lead, `scheduled_restart` and `bootstrapping` are read elsewhere.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Memory {
     /// The leader key is mine until then ("leader flag").
@@ -78,14 +78,60 @@ pub struct Memory {
     pub process_end: Option<ProcessEnd>,
     /// Synchronous replication.
     pub sync: SyncMemory,
+    /// Fail-safe mode.
+    #[serde(default)]
+    pub failsafe: FailsafeMemory,
+}
+
+/// What fail-safe mode remembers (ha-rules 17).
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct FailsafeMemory {
+    /// The `failsafe` key as last read, with what this member may have written since: all who might lead instead.
+    pub members: Option<IndexMap<String, String>>,
+    /// All of them leave the lead to me until then, though there is no store.
+    pub until: Option<Mono>,
+    /// How far they said they were.
+    pub positions: IndexMap<String, Lsn>,
+    /// What an earlier process of this member may have promised to a caller holds until then at most.
+    pub promised_until: Option<Mono>,
+}
+
+/// A primary that has called, and for how long it is left in the lead.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FailsafeCaller {
+    /// What it said.
+    pub call: FailsafeCall,
+    /// The end of the promise.
+    pub until: Mono,
 }
 
 impl Memory {
-    /// The lease as others are told of it (REST API, proxies): none from the moment a demotion is under way. The lease on
-    /// record ends later, since the fence must not act before its time.
+    /// The end of my right to lead, by the leader key or by the word of all members.
+    #[must_use]
+    pub fn leads_until(&self) -> Option<Mono> {
+        self.lease_until.max(self.failsafe.until)
+    }
+
+    /// The right to lead as others are told of it (REST API, proxies): none from the moment a demotion is under way. The
+    /// one on record ends later, since the fence must not act before its time.
     #[must_use]
     pub fn shown_lease(&self) -> Option<Mono> {
-        self.lease_until.filter(|_| self.demotion.is_none())
+        self.leads_until().filter(|_| self.demotion.is_none())
+    }
+
+    /// Until when fail-safe mode is shown to hold this primary up.
+    #[must_use]
+    pub fn shown_failsafe(&self) -> Option<Mono> {
+        self.failsafe.until.filter(|_| self.demotion.is_none())
+    }
+
+    /// Takes in an outcome that gives a right to lead.
+    pub fn note_right(&mut self, outcome: &Outcome) {
+        match (outcome, outcome.right_to_lead()) {
+            (Outcome::Failsafe { .. }, Some(until)) => self.failsafe.until = Some(until),
+            (_, Some(until)) => self.lease_until = Some(until),
+            (_, None) => {}
+        }
     }
 }
 

@@ -7,6 +7,7 @@
 pub mod command;
 mod cycle;
 pub mod facts;
+mod failsafe;
 pub mod invariant;
 pub mod memory;
 pub mod permanent_slots;

@@ -9,6 +9,8 @@ pub enum Rule {
     // --- store and server out of reach ---
     /// The store gave no view and nothing had to be done.
     StoreSilent,
+    /// The store is silent, I am a primary, and all members agree that I go on.
+    FailsafeLeader,
     /// The store is silent and I was a primary.
     DemotedOffline,
     /// My server does not answer; nothing can be decided.

@@ -43,6 +43,9 @@ fn text(rule: &Rule, me: &str) -> String {
 fn fixed(rule: &Rule) -> Option<&'static str> {
     Some(match rule {
         Rule::StoreSilent => "DCS is not accessible",
+        Rule::FailsafeLeader => {
+            "continue to run as a leader because failsafe mode is enabled and all members are accessible"
+        }
         Rule::DemotedOffline => "demoted self because DCS is not accessible and I was a leader",
         Rule::ServerSilent => "Error communicating with PostgreSQL. Will try again later",
         Rule::Bug => "Unexpected exception raised, please report it as a BUG",

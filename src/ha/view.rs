@@ -1,5 +1,6 @@
 //! All that a decision may depend on.
 
+use super::memory::FailsafeCaller;
 use super::{Command, JobEnd, JobReport, Memory, Outcome, PendingRequest};
 use crate::cluster::{Cluster, MemberTags, NodeStatus, PendingRestart, PgState, Readiness, Role, ServerFacts};
 use crate::config::Global;
@@ -32,6 +33,9 @@ pub struct View {
     pub requests: Vec<PendingRequest>,
     /// The process was told to end (SIGTERM, SIGINT).
     pub stopping: bool,
+    /// The primary without a store that called last (POST /failsafe).
+    #[serde(default)]
+    pub caller: Option<FailsafeCaller>,
     /// What earlier cycles remembered.
     pub memory: Memory,
     /// What this cycle has done, in order.

@@ -80,7 +80,7 @@ pub fn snapshot() -> Snapshot {
         scheduled_restart: None,
         cycle_started: NOW,
         watchdog_failed: false,
-        failsafe_active: false,
+        failsafe_until: None,
         log_queue: (0, 0),
     }
 }

@@ -2,9 +2,9 @@
 
 use super::fixture::{NOW, cluster, primary_status, standby_status};
 use async_trait::async_trait;
-use patroni::api::{Gateway, Snapshot};
+use patroni::api::{Gateway, Snapshot, Verdict};
 use patroni::clock::Clock;
-use patroni::cluster::{Cluster, Failover, NodeStatus, PeerStatus, Revision, Role};
+use patroni::cluster::{Cluster, Failover, FailsafeCall, NodeStatus, PeerStatus, Revision, Role};
 use patroni::dcs::{DcsError, FailoverRequest};
 use patroni::ha::{Answer, AnswerKind, Request};
 use serde_json::{Map, Value};
@@ -29,6 +29,8 @@ pub struct State {
     pub written_config: Option<(Map<String, Value>, Option<u64>)>,
     pub written_failover: Option<(FailoverRequest, Option<u64>)>,
     pub reloads: u32,
+    pub verdict: Verdict,
+    pub calls: Vec<FailsafeCall>,
 }
 
 pub fn answer(kind: AnswerKind, text: &str) -> Answer {
@@ -56,6 +58,8 @@ impl Fake {
             written_config: None,
             written_failover: None,
             reloads: 0,
+            verdict: Verdict::Accepted(None),
+            calls: Vec::new(),
         };
         Arc::new(Self { clock, state: Mutex::new(state) })
     }
@@ -98,6 +102,13 @@ impl Gateway for Fake {
 
     async fn poll_peers(&self, members: Vec<(String, String)>) -> Vec<PeerStatus> {
         self.with(|s| s.peers.iter().filter(|p| members.iter().any(|(n, _)| *n == p.name)).cloned().collect())
+    }
+
+    async fn hear_primary(&self, call: FailsafeCall) -> Verdict {
+        self.with(|s| {
+            s.calls.push(call);
+            s.verdict.clone()
+        })
     }
 
     async fn write_failover(&self, request: FailoverRequest, expect: Option<Revision>) -> Result<(), DcsError> {

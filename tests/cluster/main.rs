@@ -9,6 +9,7 @@ mod bad_config;
 mod bootstrap;
 mod callbacks;
 mod crash;
+mod failsafe;
 mod harness;
 mod lost_store;
 mod maintenance;

@@ -39,6 +39,41 @@ fn a_python_member_follows_leads_and_gives_back() {
     assert_eq!(cluster.writable(), [0]);
 }
 
+/// The first member leads; one of the two is Python's.
+fn without_store(test: &str, python: usize) {
+    let Some(bin) = python_bin() else { return };
+    let Some(mut cluster) = Cluster::new(test) else { return };
+    for number in 0..2 {
+        let mut options = NodeOptions::new(number).with(json!({"bootstrap": {"dcs": {"failsafe_mode": true}}}));
+        options.program = (number == python).then(|| bin.join("patroni"));
+        cluster.add(options);
+        cluster.wait_leader(40);
+    }
+    cluster.wait_streaming(1, 60);
+    let map = |n: usize| cluster.nodes[n].get("/failsafe").json().as_object().map_or(0, serde_json::Map::len);
+    cluster.wait("the map", 15, || map(0) == 2 && map(1) == 2);
+    let active = |n: usize| cluster.nodes[n].get("/patroni").body.contains("failsafe_mode_is_active");
+    cluster.freeze_etcd();
+    cluster.wait("failsafe mode", 14, || active(0) && active(1));
+    std::thread::sleep(std::time::Duration::from_secs(12));
+    assert!(cluster.writable() == [0] && active(0) && active(1), "{}", cluster.logs());
+    cluster.thaw_etcd();
+    cluster.wait("the end of it on the primary", 15, || !active(0));
+    assert_eq!(cluster.writable(), [0]);
+}
+
+// rows: FSM-03, FSM-06
+#[test]
+fn a_python_member_leaves_our_primary_in_the_lead() {
+    without_store("fsours", 1);
+}
+
+// rows: FSM-05, FSM-06, FSM-07
+#[test]
+fn our_member_leaves_a_python_primary_in_the_lead() {
+    without_store("fstheirs", 0);
+}
+
 #[test]
 fn both_patronictl_print_the_same_table() {
     let Some(bin) = python_bin() else { return };

@@ -15,6 +15,8 @@ pub fn check(world: &World) {
     let now = world.now();
     let mut inner = world.lock();
     check_leases(&mut inner, now);
+    check_promises(&mut inner, now);
+    check_outage(&mut inner, now);
     check_primaries(&mut inner, now);
     for node in 0..inner.nodes.len() {
         check_unleased(&mut inner, node, now);
@@ -28,6 +30,26 @@ pub fn check_leases(inner: &mut Inner, now: Mono) {
         (0..inner.nodes.len()).filter(|n| inner.has_lease(*n, now)).map(|n| inner.name(n)).collect();
     if holders.len() > 1 {
         once(inner, now, format!("the leader key is held by {}", holders.join(" and ")));
+    }
+}
+
+/// Nobody gets the key while a primary that accepts writes can rely on the word of all others.
+pub fn check_promises(inner: &mut Inner, now: Mono) {
+    let promised = |n: &usize| inner.nodes[*n].server.writable(now) && inner.is_promised(*n, now);
+    let Some(primary) = (0..inner.nodes.len()).find(promised) else { return };
+    let holder = (0..inner.nodes.len()).find(|n| *n != primary && inner.has_lease(*n, now));
+    if let Some(holder) = holder {
+        let text = format!("{} holds the key while {} was left in the lead", inner.name(holder), inner.name(primary));
+        once(inner, now, text);
+    }
+}
+
+/// A primary that all members reach stays one while the store is away.
+fn check_outage(inner: &mut Inner, now: Mono) {
+    if let Some(primary) = inner.failsafe.must_stay.filter(|n| !inner.nodes[*n].server.writable(now)) {
+        let text = format!("{} stepped down although all members were reached", inner.name(primary));
+        once(inner, now, text);
+        inner.failsafe.must_stay = None;
     }
 }
 
@@ -54,7 +76,7 @@ fn check_unleased(inner: &mut Inner, node: usize, now: Mono) {
     let bootstrap = it.server.data.as_ref().is_some_and(|d| inner.wal.timeline(d.end.branch).0 == 1)
         && inner.promotions == 0
         && inner.nodes.iter().all(|n| n.lease.is_none());
-    if !it.server.writable(now) || inner.has_lease(node, now) || alone || bootstrap {
+    if !it.server.writable(now) || inner.has_lease(node, now) || inner.is_promised(node, now) || alone || bootstrap {
         inner.nodes[node].unleased_since = None;
         return;
     }

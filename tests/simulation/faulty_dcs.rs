@@ -180,7 +180,14 @@ impl Dcs for FaultyDcs {
     }
 
     async fn write_failsafe(&self, map: &Map<String, Value>, budget: Duration) -> Result<(), DcsError> {
-        self.send(budget, self.inner.write_failsafe(map, budget), nothing).await
+        let names: Vec<String> = map.keys().cloned().collect();
+        let written = |me: &Self, result: &Result<(), DcsError>| {
+            if result.is_ok() {
+                let mut world = me.world.lock();
+                world.failsafe.map = names.iter().filter_map(|name| world.find(name)).collect();
+            }
+        };
+        self.send(budget, self.inner.write_failsafe(map, budget), written).await
     }
 
     async fn delete_cluster(&self, budget: Duration) -> Result<(), DcsError> {
@@ -193,15 +200,16 @@ impl Dcs for FaultyDcs {
 
     async fn changed(&self) {
         self.inner.changed().await;
-        // Watchers are rung in an order of tokio's own dice. A distance of their own each keeps a seed replayable.
-        sleep(Duration::from_millis(1 + self.node as u64)).await;
         loop {
             let changed = self.world.changed.notified();
             if !self.world.lock().nodes[self.node].store.cut {
-                return;
+                break;
             }
             changed.await;
         }
+        // Watchers are rung in an order of tokio's own dice, also when an outage ends. A distance of their own each keeps
+        // a seed replayable.
+        sleep(Duration::from_millis(1 + self.node as u64)).await;
     }
 
     async fn close(&self, budget: Duration) {

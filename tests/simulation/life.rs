@@ -3,7 +3,7 @@
 
 use super::checker::{check, twins, whole};
 use super::faults::Fault;
-use super::model_config::dynamic;
+use super::model_config::{dynamic, failsafe};
 use super::node::{Agent, Build};
 use super::world::World;
 use patroni::clock::Clock;
@@ -17,9 +17,9 @@ use std::time::Duration;
 use tokio::time::sleep;
 
 /// Step of the world.
-const STEP: Duration = Duration::from_millis(200);
+pub(super) const STEP: Duration = Duration::from_millis(200);
 /// Three cycles and a ttl; in it lies what servers take meanwhile: a copy or rewind, recovery, starts.
-const HEAL_BOUND: Duration = Duration::from_secs(3 * 10 + 30);
+pub(super) const HEAL_BOUND: Duration = Duration::from_secs(3 * 10 + 30);
 /// The first bootstrap with two copies.
 const BOOTSTRAP_BOUND: Duration = Duration::from_secs(120);
 /// After this a member that cannot stream is looked at by the operator.
@@ -37,6 +37,10 @@ pub struct Options {
     pub decide: fn(&View) -> Round,
     pub grants_twice: bool,
     pub fence: bool,
+    /// Fail-safe mode is on, and the store is away more often.
+    pub failsafe: bool,
+    /// Members are broken on purpose: they agree to a primary without a store and forget it at once.
+    pub forgets: bool,
 }
 
 /// What came of it.
@@ -74,6 +78,7 @@ pub fn run(options: Options, clients: impl FnOnce(&Clock) -> StoreClients + 'sta
         let clock = Clock::tokio("2026-01-01T00:00:00Z".parse::<Wall>().unwrap());
         let clients = clients(&clock);
         let world = World::new(clock, options.seed, &["a", "b", "c"]);
+        world.lock().failsafe.begin(options.failsafe, options.forgets);
         let agents = world.lock().nodes.iter().map(|_| None).collect();
         let cluster = Rc::new(Cluster {
             agents: RefCell::new(agents),
@@ -123,6 +128,9 @@ impl Cluster {
     }
 
     async fn episode(&self) {
+        if self.options.failsafe && self.world.lock().rng.bool() {
+            return self.outage().await;
+        }
         let kind = self.world.lock().rng.u32(0..10);
         match kind {
             0..=5 => self.harm().await,
@@ -172,7 +180,7 @@ impl Cluster {
     }
 
     /// Waits until the store knows every member again: its key may have run out in an outage.
-    async fn members_known(&self) {
+    pub(super) async fn members_known(&self) {
         for _ in 0..150 {
             if self.operator.load(BUDGET).await.is_ok_and(|c| c.members.len() == self.nodes()) {
                 return;
@@ -264,7 +272,7 @@ impl Cluster {
     }
 
     async fn set_pause(&self, pause: bool) {
-        let mut data = dynamic();
+        let mut data = if self.options.failsafe { failsafe() } else { dynamic() };
         if pause {
             data.insert("pause".to_owned(), true.into());
         }
@@ -281,7 +289,7 @@ impl Cluster {
     }
 
     /// Waits until the cluster is whole, with every agent that ended by itself started again.
-    async fn heal(&self, what: &str, bound: Duration) {
+    pub(super) async fn heal(&self, what: &str, bound: Duration) {
         let mut since = self.world.now();
         let mut asked = Vec::new();
         loop {
@@ -333,18 +341,18 @@ impl Cluster {
         }
     }
 
-    fn nodes(&self) -> usize {
+    pub(super) fn nodes(&self) -> usize {
         self.agents.borrow().len()
     }
 
     /// The writable primary with the key.
-    fn primary(&self) -> Option<usize> {
+    pub(super) fn primary(&self) -> Option<usize> {
         let now = self.world.now();
         let world = self.world.lock();
         (0..world.nodes.len()).find(|n| world.nodes[*n].server.writable(now) && world.has_lease(*n, now))
     }
 
-    async fn wait(&self, least_ms: u64, most_ms: u64) {
+    pub(super) async fn wait(&self, least_ms: u64, most_ms: u64) {
         let span = self.world.lock().span(least_ms, most_ms);
         sleep(span).await;
     }

@@ -18,12 +18,20 @@ pub fn dynamic() -> Map<String, Value> {
     value.as_object().cloned().unwrap()
 }
 
+/// The same with fail-safe mode on.
+pub fn failsafe() -> Map<String, Value> {
+    let mut data = dynamic();
+    data.insert("failsafe_mode".to_owned(), true.into());
+    data
+}
+
 fn global(data: &Map<String, Value>) -> Global {
     let seconds = |key: &str, usual: u64| Duration::from_secs(data.get(key).and_then(Value::as_u64).unwrap_or(usual));
     Global {
         ttl: seconds("ttl", 30),
         loop_wait: seconds("loop_wait", 10),
         retry_timeout: seconds("retry_timeout", 10),
+        failsafe_mode: data.get("failsafe_mode").and_then(Value::as_bool).unwrap_or(false),
         pause: data.get("pause").and_then(Value::as_bool).unwrap_or(false),
         use_pg_rewind: true,
         ..Global::default()
@@ -38,7 +46,8 @@ pub struct ModelConfig {
 
 impl ModelConfig {
     pub fn new(settings: Arc<Settings>) -> Self {
-        Self { settings, dynamic: Arc::new(dynamic()) }
+        let dynamic = settings.bootstrap.as_ref().map(|b| b.dcs.clone()).unwrap_or_default();
+        Self { settings, dynamic: Arc::new(dynamic) }
     }
 
     pub fn dynamic_now(&self) -> Arc<Map<String, Value>> {
@@ -74,13 +83,13 @@ impl ConfigSource for ModelConfig {
 }
 
 /// The settings of a member.
-pub fn settings(name: &str, node: usize) -> Arc<Settings> {
+pub fn settings(name: &str, node: usize, dynamic: Map<String, Value>) -> Arc<Settings> {
     Arc::new(test_settings::settings(|s| {
         name.clone_into(&mut s.name);
         s.scope = "sim".to_owned();
-        s.global = global(&dynamic());
+        s.global = global(&dynamic);
         s.restapi.connect_address = api_address(node);
-        s.bootstrap = Some(Bootstrap { dcs: dynamic(), ..Bootstrap::default() });
+        s.bootstrap = Some(Bootstrap { dcs: dynamic.clone(), ..Bootstrap::default() });
         s.postgresql.connect_address = format!("10.0.0.{}:5432", node + 1);
     }))
 }

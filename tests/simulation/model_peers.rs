@@ -1,14 +1,15 @@
-//! The members' REST API as other members reach it: GET on the `api_url`, over links that may be cut or slow.
+//! The members' REST API as other members reach it: GET on the `api_url` and POST /failsafe, over links that may be cut or slow.
 
 use super::world::World;
 use async_trait::async_trait;
-use patroni::actors::peers::PeerTransport;
-use patroni::api::Snapshot;
-use patroni::cluster::Role;
+use patroni::actors::messages::HearPrimary;
+use patroni::actors::peers::{PeerAnswer, PeerTransport};
+use patroni::api::{Snapshot, Verdict};
+use patroni::cluster::{FailsafeCall, Role};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 /// What the agent of one node sends its questions through.
 pub struct ModelPeers {
@@ -53,6 +54,68 @@ impl PeerTransport for ModelPeers {
             sleep(Duration::from_millis(500)).await;
         }
         answer(&self.world, other).map(|value| value.to_string().into_bytes())
+    }
+
+    async fn post(&self, url: &str, body: &Value, patience: Duration) -> Result<PeerAnswer, String> {
+        let other = node_of(url).ok_or_else(|| format!("no such host: {url}"))?;
+        let whole = async {
+            self.way(other).await;
+            let verdict = deliver(&self.world, self.node, other, body).await;
+            self.way(other).await;
+            verdict
+        };
+        timeout(patience, whole).await.unwrap_or_else(|_| Err("timed out".to_owned()))
+    }
+}
+
+impl ModelPeers {
+    /// One way of a message, which may never come to its end.
+    async fn way(&self, other: usize) {
+        let (silent, delay) = {
+            let mut world = self.world.lock();
+            let most = if world.slow_peers { 1500 } else { 5 };
+            let lost = world.slow_peers && world.rng.u32(0..8) == 0;
+            (lost, world.span(1, most))
+        };
+        sleep(delay).await;
+        if silent || !self.world.lock().linked(self.node, other) {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+/// The member's REST API hears a primary without a store.
+async fn deliver(world: &World, caller: usize, node: usize, body: &Value) -> Result<PeerAnswer, String> {
+    let refused = || "connection refused".to_owned();
+    let hear = {
+        let inner = world.lock();
+        let it = &inner.nodes[node];
+        let hear = it.word.hear.clone().filter(|_| it.agent).ok_or_else(refused)?;
+        let on = it.snapshot.as_ref().is_some_and(|s| s.borrow().settings.global.failsafe_mode);
+        on.then_some(hear)
+    };
+    let reply = |status, lsn, body| Ok(PeerAnswer { status, lsn, body });
+    let Some(hear) = hear else { return reply(502, None, String::new()) };
+    let call = FailsafeCall::parse(body.as_object().unwrap()).unwrap();
+    let ttl = call.ttl.unwrap();
+    let (answer, verdict) = tokio::sync::oneshot::channel();
+    let forgets = world.lock().failsafe.forgets;
+    let verdict = if forgets {
+        Verdict::Accepted(None)
+    } else {
+        hear.do_send(HearPrimary { call, answer });
+        verdict.await.map_err(|_| refused())?
+    };
+    let now = world.now();
+    match verdict {
+        Verdict::Accepted(lsn) => {
+            let mut inner = world.lock();
+            inner.nodes[node].word.promise = Some((caller, now + ttl));
+            let (name, to) = (inner.name(node), inner.name(caller));
+            inner.log(now, format!("{name} leaves {to} in the lead"));
+            reply(200, lsn.map(|lsn| lsn.0.to_string()), "Accepted".to_owned())
+        }
+        Verdict::Refused(text) => reply(500, None, text),
     }
 }
 

@@ -1,7 +1,7 @@
 //! One agent: the real actors of a node over the model's edges, in a task set of their own that can be dropped whole (kill -9).
 
 use super::faulty_dcs::FaultyDcs;
-use super::model_config::{ModelConfig, settings};
+use super::model_config::{ModelConfig, dynamic, failsafe, settings};
 use super::model_fence::{FenceState, ModelFence};
 use super::model_peers::ModelPeers;
 use super::model_postgres::ModelPostgres;
@@ -117,7 +117,8 @@ fn wire(build: &Build) -> Addr<Coordinator> {
     let (world, node) = (Arc::clone(&build.world), build.node);
     let clock = world.clock.clone();
     let name = world.lock().name(node);
-    let settings = settings(&name, node);
+    let first = if world.lock().failsafe.on { failsafe() } else { dynamic() };
+    let settings = settings(&name, node, first);
     let control: Rc<dyn PostgresControl> = Rc::new(ModelPostgres { world: Arc::clone(&world), node });
     let dcs =
         FaultyDcs { inner: Arc::clone(&build.dcs), world: Arc::clone(&world), node, grants_twice: build.grants_twice };
@@ -137,6 +138,7 @@ fn wire(build: &Build) -> Addr<Coordinator> {
     Coordinator::create(|context| {
         let me = context.address();
         let wake = me.clone().recipient();
+        world.lock().nodes[node].word.hear = Some(me.clone().recipient());
         let supervisor = PostgresSupervisor::new(control.clone(), clock.clone(), settings.clone(), wake)
             .watched_by(me.clone().recipient())
             .start();

@@ -1,6 +1,7 @@
 //! The world outside the agents: servers, network, store faults, leases as they were really granted, and the event log.
 
 use super::model_fence::FenceState;
+use super::outage::{Failsafe, Word};
 use super::server::{Process, Server, Source, Stopping};
 use super::wal::{Position, WalTree};
 use patroni::api::Snapshot;
@@ -44,6 +45,7 @@ pub struct Node {
     pub unleased_since: Option<Mono>,
     pub agent_since: Mono,
     pub fence: FenceState,
+    pub word: Word,
 }
 
 /// All mutable state.
@@ -62,6 +64,7 @@ pub struct Inner {
     /// Where the primary that a switchover asked to step down came to its end, while no fault disturbs it.
     pub switchover_from: Option<usize>,
     pub must_have: Option<Position>,
+    pub failsafe: Failsafe,
     pub commits: u64,
     pub promotions: u64,
     pub switchovers: u64,
@@ -97,6 +100,7 @@ impl World {
             unleased_since: None,
             agent_since: now,
             fence: FenceState::default(),
+            word: Word::default(),
         };
         let inner = Inner {
             rng: fastrand::Rng::with_seed(seed),
@@ -109,6 +113,7 @@ impl World {
             faults: false,
             switchover_from: None,
             must_have: None,
+            failsafe: Failsafe::default(),
             commits: 0,
             promotions: 0,
             switchovers: 0,

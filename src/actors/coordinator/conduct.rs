@@ -2,12 +2,12 @@
 
 use super::cycle::{Asked, Gather, OpenCycle, Phase, Progress, complete_round};
 use super::may_write::{makes_writable, may_write};
-use super::routing::{Route, budget, route, silence};
+use super::routing::{FAILSAFE_BUDGET, Route, budget, route, silence};
 use super::{AgentDone, Coordinator, cycle_log, lease_budget};
 use crate::actors::config_store::DataDirSeen;
 use crate::actors::journal::Record;
 use crate::actors::me::me;
-use crate::actors::messages::{Execute, LoadCluster, Observe, QueryStatus, Ticket};
+use crate::actors::messages::{Execute, Executed, LoadCluster, Observe, QueryStatus, Ticket};
 use crate::cluster::Role;
 use crate::ha::{Command, Finish, MAX_ROUNDS, Outcome, Round, ServerReport, StoreFailure, View};
 use crate::types::Mono;
@@ -72,10 +72,16 @@ impl Coordinator {
         lease_budget::for_others(usual, self.lease_left(now))
     }
 
-    /// What is left of the lease of a server that accepts writes, for questions to the store.
+    /// What is left of the right to lead of a server that accepts writes, for questions to the store: in fail-safe mode
+    /// the members have to be asked after it.
     fn lease_left(&self, now: Mono) -> Option<Duration> {
-        let until = self.memory.lease_until.filter(|_| self.fenced_in)?;
-        lease_budget::left(now, until, &self.settings.global)
+        let calls = if self.settings.global.failsafe_mode { FAILSAFE_BUDGET } else { Duration::ZERO };
+        self.left_but(calls, now)
+    }
+
+    fn left_but(&self, calls: Duration, now: Mono) -> Option<Duration> {
+        let until = self.memory.leads_until().filter(|_| self.fenced_in)?;
+        lease_budget::left(now, until, calls, &self.settings.global)
     }
 
     /// How long a command may take.
@@ -85,6 +91,9 @@ impl Coordinator {
             (Route::Store, Command::RenewLeader) => {
                 lease_budget::for_renewal(usual, self.lease_left(self.clock.mono()))
             }
+            (_, Command::CallFailsafe { .. }) => {
+                lease_budget::for_renewal(usual, self.left_but(Duration::ZERO, self.clock.mono()))
+            }
             (Route::Store, _) => lease_budget::for_others(usual, self.lease_left(self.clock.mono())),
             _ => usual,
         }
@@ -92,6 +101,7 @@ impl Coordinator {
 
     /// Tells the fence, and remembers for the budgets, whether the server may write.
     fn guard(&mut self, may_write: bool) {
+        self.may_write = may_write;
         self.fenced_in = may_write && !self.settings.global.pause;
         self.fence.server(self.fenced_in, self.postmaster);
     }
@@ -157,6 +167,7 @@ impl Coordinator {
             watchdog: self.watchdog,
             requests: self.requests.pending(),
             stopping: self.stopping,
+            caller: self.caller.clone(),
             memory: self.memory.clone(),
             done: Vec::new(),
         };
@@ -236,6 +247,11 @@ impl Coordinator {
         }
         let budget = self.command_budget(&command);
         self.deadline(ticket, budget, ctx);
+        if command == Command::AcquireLeader && self.left_another_in_the_lead() {
+            // Since the view was made: the lock is as good as taken.
+            let outcome = Outcome::Conflict;
+            return ctx.address().do_send(Executed { ticket, outcome });
+        }
         let actor = match route(&command) {
             Route::Store => &self.partners.store,
             Route::Peers => &self.partners.peers,
@@ -251,10 +267,7 @@ impl Coordinator {
     /// Takes an outcome of the open cycle in.
     pub(super) fn outcome(&mut self, index: usize, outcome: Outcome, ctx: &mut Ctx) {
         let Some(cycle) = self.cycle.as_mut() else { return };
-        let leased = match outcome {
-            Outcome::Leased { until } => Some(until),
-            _ => None,
-        };
+        let right = outcome.right_to_lead().map(|until| (until, outcome.clone()));
         let read = match &outcome {
             Outcome::Cluster(cluster) => Some(cluster.clone()),
             _ => None,
@@ -265,11 +278,8 @@ impl Coordinator {
             return;
         }
         self.answered(index, ctx);
-        if let Some(until) = leased {
-            // Not at the end of the cycle: the rest of it may take longer than the old lease lasts.
-            self.memory.lease_until = Some(until);
-            self.fence.lease(until, self.settings.global.ttl);
-            self.publisher.lease(self.memory.shown_lease());
+        if let Some((until, outcome)) = right {
+            self.right_to_lead(until, &outcome);
         }
         if let Some(cluster) = read {
             self.publisher.cluster(cluster, self.clock.mono(), self.clock.wall());
@@ -293,6 +303,7 @@ impl Coordinator {
     fn finish(&mut self, view: Box<View>, finish: Box<Finish>, ctx: &mut Ctx) {
         cycle_log::sentence(&finish.sentence);
         self.memory = finish.memory.clone();
+        self.publisher.failsafe(self.shown_failsafe());
         self.publisher.lease(self.memory.shown_lease());
         self.publisher.scheduled_restart(self.memory.scheduled_restart.clone());
         self.publisher.publish();
@@ -359,7 +370,7 @@ impl Coordinator {
             ctx.cancel_future(handle);
         }
         let now = self.clock.mono();
-        let leads = self.memory.lease_until.is_some_and(|until| until > now);
+        let leads = self.memory.leads_until().is_some_and(|until| until > now);
         let due = self.schedule.after_cycle(now, self.settings.global.loop_wait, leads, wake_in);
         if due.overrun {
             tracing::warn!(target: "patroni.__main__", "Loop time exceeded, rescheduling immediately.");

@@ -108,6 +108,16 @@ impl OpenCycle {
         }
     }
 
+    /// Whether this command is under way.
+    pub(super) fn awaits(&self, command: &Command) -> bool {
+        let open = |a: &Asked| a.command == *command && a.outcome.is_none();
+        match &self.phase {
+            Phase::Gather(_) => false,
+            Phase::Round { asked, .. } => asked.iter().any(open),
+            Phase::Tail { current, .. } => (**current).as_ref().is_some_and(open),
+        }
+    }
+
     /// The command with this index that has no outcome yet.
     pub(super) fn awaited(&self, index: usize) -> Option<&Command> {
         let open = |a: &&Asked| a.index == index && a.outcome.is_none();

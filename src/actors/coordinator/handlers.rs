@@ -116,6 +116,7 @@ impl Handler<StatusAnswered> for Coordinator {
         match gather {
             Some(gather) => {
                 gather.status = Some(msg.status.clone());
+                self.position = msg.status.as_ref().map(crate::cluster::NodeStatus::position).or(self.position);
                 self.publisher.status(msg.status, self.clock.mono());
                 self.answered(STATUS, ctx);
                 self.gathered(ctx);

@@ -19,6 +19,8 @@ pub(super) enum Route {
 
 /// What a peer gets to answer, plus a little for the way through two actors.
 const PEER_BUDGET: Duration = Duration::from_millis(2_200);
+/// Two tries of a call to the members, and a little for the way.
+pub(super) const FAILSAFE_BUDGET: Duration = Duration::from_millis(4_200);
 /// A short step on the server: a statement (3 s to connect, 2 s to run) or a few files.
 const STEP_BUDGET: Duration = Duration::from_secs(6);
 /// A question that takes more than one connection, or a program.
@@ -40,9 +42,10 @@ pub(super) fn route(command: &Command) -> Route {
         | Command::WriteConfig { .. }
         | Command::WriteFailover { .. }
         | Command::WriteHistory(_)
+        | Command::WriteFailsafe(_)
         | Command::WriteSync(_)
         | Command::DeleteSync(_) => Route::Store,
-        Command::PollPeers(_) => Route::Peers,
+        Command::PollPeers(_) | Command::CallFailsafe { .. } => Route::Peers,
         Command::StartJob(_)
         | Command::CancelJob
         | Command::SetRole(_)
@@ -76,9 +79,11 @@ pub(super) fn budget(command: &Command, global: &Global) -> Duration {
         | Command::WriteConfig { .. }
         | Command::WriteFailover { .. }
         | Command::WriteHistory(_)
+        | Command::WriteFailsafe(_)
         | Command::WriteSync(_)
         | Command::DeleteSync(_) => one_try(global),
         Command::PollPeers(_) => PEER_BUDGET,
+        Command::CallFailsafe { .. } => FAILSAFE_BUDGET,
         Command::QueryLeader(_) | Command::QueryCheckpointEnd { .. } => LONG_STEP_BUDGET,
         Command::StartJob(_)
         | Command::CancelJob

@@ -59,6 +59,10 @@ struct Rig {
 }
 
 fn rig(decide: fn(&View) -> Round) -> Rig {
+    rig_with(decide, Box::new(NoFence))
+}
+
+fn rig_with(decide: fn(&View) -> Round, fence: Box<dyn Fencing>) -> Rig {
     let (sender, got) = mpsc::unbounded_channel();
     let probe = Probe(sender).start();
     let clock = Clock::tokio(Wall::UNIX_EPOCH);
@@ -82,7 +86,7 @@ fn rig(decide: fn(&View) -> Round) -> Rig {
         clock: clock.clone(),
         decide,
         partners,
-        fence: Box::new(NoFence),
+        fence,
         publisher,
         journal: Journal::in_memory(),
         guardian: probe.recipient(),
@@ -425,3 +429,6 @@ fn a_new_dynamic_configuration_is_in_force_before_the_rules_are_asked() {
 
 #[path = "lease_tests.rs"]
 mod lease;
+
+#[path = "failsafe_tests.rs"]
+mod failsafe;

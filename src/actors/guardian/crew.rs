@@ -157,6 +157,7 @@ impl Crew {
             read: session.clone().recipient(),
             write: session.clone().recipient(),
             ask: coordinator.clone().recipient(),
+            hear: coordinator.clone().recipient(),
             journal: coordinator.clone().recipient(),
             peers: helpers.peers.clone().recipient(),
             reload: config.clone().recipient(),

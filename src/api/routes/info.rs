@@ -1,4 +1,4 @@
-//! What can be read of cluster and agent: /cluster, /history, /metrics, /failsafe.
+//! What can be read of cluster and agent: /cluster, /history, /metrics.
 
 use super::{Call, Refusal};
 use crate::api::{Facts, Reply, metrics, own_metrics};
@@ -24,12 +24,6 @@ pub async fn history(call: &Call<'_>) -> Result<Reply, Refusal> {
 /// GET /metrics.
 pub fn metrics(facts: &Facts) -> Reply {
     Reply { content_type: Some("text/plain"), ..Reply::text(200, metrics::render(facts) + &own_metrics::render()) }
-}
-
-/// GET /failsafe: the members that would be asked, while fail-safe mode is on.
-pub fn failsafe(call: &Call<'_>) -> Reply {
-    let failsafe = call.snapshot.cluster.as_ref().and_then(|(c, _)| c.failsafe.as_ref());
-    failsafe.map_or_else(|| Reply::error(502), |map| Reply::json(200, map))
 }
 
 /// Reads the store now.

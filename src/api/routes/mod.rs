@@ -1,6 +1,7 @@
 //! From a request to its handler. Handlers stand in one file a group.
 
 mod config;
+mod failsafe;
 mod info;
 mod reinitialize;
 mod restart;
@@ -97,7 +98,7 @@ impl Call<'_> {
             ("GET", "history") => info::history(self).await,
             ("GET", "config") => config::get(self).await,
             ("GET", "metrics") => Ok(info::metrics(&self.facts(STATUS_PATIENCE).await)),
-            ("GET", "failsafe") => Ok(info::failsafe(self)),
+            ("GET", "failsafe") => Ok(failsafe::get(self)),
             ("GET", _) => {
                 let facts = self.facts(HEALTH_PATIENCE).await;
                 Ok(Reply::json(health::code(&self.target, &facts), &status::status(&facts)))
@@ -119,10 +120,7 @@ impl Call<'_> {
                 self.app.gateway.reload();
                 Ok(Reply::text(202, "reload scheduled"))
             }
-            ("POST", "failsafe") => {
-                self.authorize(MembersCount::Never).await?;
-                Ok(Reply::error(502))
-            }
+            ("POST", "failsafe") => failsafe::post(self, payload).await,
             // Stops nothing where there are signals (API-36).
             ("POST", "sigterm") => {
                 self.authorize(MembersCount::AsConfigured).await?;

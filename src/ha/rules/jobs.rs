@@ -3,7 +3,7 @@
 //! Scripts are run from here and from the rules alone; the postgres supervisor runs none by itself. (The one exception
 //! is `on_reload` after a change of the local or dynamic configuration, which is no matter of the cycle.)
 
-use super::{requests, sync};
+use super::{failsafe, requests, sync};
 use crate::cluster::{CallbackEvent, PgState, Readiness, Role};
 use crate::ha::cycle::{Cycle, Maybe};
 use crate::ha::memory::StartEvent;
@@ -214,10 +214,16 @@ fn remember_cluster(cycle: &mut Cycle<'_>) {
     if cycle.view.cluster.is_err() {
         return;
     }
-    if !cycle.facts.unlocked || cycle.memory.last_led.is_none() {
-        cycle.memory.last_led = Some(std::sync::Arc::clone(&cycle.cluster));
+    // As the store has it: a primary that has only called may know of fewer members.
+    if let Ok(cluster) = &cycle.view.cluster
+        && (!cluster.is_unlocked() || cycle.memory.last_led.is_none())
+    {
+        cycle.memory.last_led = Some(std::sync::Arc::clone(cluster));
     }
-    if !cycle.facts.has_lock {
+    failsafe::remember(cycle);
+    if cycle.facts.unlocked {
+        cycle.forget_lock();
+    } else if !cycle.facts.has_lock {
         cycle.forget_lease();
     }
 }

@@ -1,6 +1,6 @@
 //! The lock is mine (ha-rules 6 and 10).
 
-use super::{candidates, demote, diverged, failover, history, retention, slots, sync};
+use super::{candidates, demote, diverged, failover, failsafe, history, retention, slots, sync};
 use crate::cluster::{Member, PgState, Role};
 use crate::ha::cycle::{Cycle, Lease, Maybe, Step};
 use crate::ha::memory::DemoteMode;
@@ -43,7 +43,7 @@ fn lost(cycle: &mut Cycle<'_>) -> Step {
     Ok(Rule::LostLockDemoted)
 }
 
-/// What the holder of a renewed lock writes when it is missing (HA-04, HA-05).
+/// What the holder of a renewed lock writes when it is missing or has changed (HA-04, HA-05, FSM-02).
 pub(super) fn upkeep(cycle: &mut Cycle<'_>) {
     if cycle.cluster.system_id().is_none()
         && let Some(system_id) = cycle.facts.system_id
@@ -51,6 +51,7 @@ pub(super) fn upkeep(cycle: &mut Cycle<'_>) {
         let create_only = cycle.cluster.initialize.is_none();
         cycle.tail(Command::Initialize { system_id: Some(system_id), create_only });
     }
+    failsafe::publish(cycle);
     let config = &cycle.view.me.dynamic_config;
     if cycle.cluster.config.as_ref().is_none_or(|c| c.data.is_empty()) && !config.is_empty() {
         cycle.tail(Command::WriteConfig { data: config.clone(), expect: None });

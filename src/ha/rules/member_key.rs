@@ -9,7 +9,8 @@ use crate::types::Timeline;
 
 /// The command to write it; `None` when the store is silent.
 pub(super) fn command(cycle: &mut Cycle<'_>, rule: &Rule) -> Option<Command> {
-    let silent = cycle.view.cluster.is_err() || matches!(rule, Rule::StoreSilent | Rule::DemotedOffline);
+    let silent =
+        cycle.view.cluster.is_err() || matches!(rule, Rule::StoreSilent | Rule::FailsafeLeader | Rule::DemotedOffline);
     if silent { None } else { Some(Command::TouchMember(Box::new(data(cycle)))) }
 }
 

@@ -6,6 +6,7 @@ mod data_dir;
 mod demote;
 mod diverged;
 mod failover;
+mod failsafe;
 mod history;
 mod jobs;
 mod leader;
@@ -47,7 +48,11 @@ const STAGES: [Stage; 16] = [
         run: jobs::settle,
     },
     Stage { name: "process end", says: "SIGTERM or a fatal finding: stop, release, exit", run: stop::rule },
-    Stage { name: "store silent", says: "no view: a primary steps down, others wait", run: silent::rule },
+    Stage {
+        name: "store silent",
+        says: "no view: a primary steps down unless all members leave it the lead, others wait",
+        run: silent::rule,
+    },
     Stage { name: "pause", says: "remember entering and leaving of the maintenance mode", run: pause::bookkeeping },
     Stage {
         name: "members",

@@ -1,10 +1,11 @@
 //! No leader: am I the healthiest (ha-rules 5 and 8)?
 
-use super::{candidates, failover, leader, replica, sync};
+use super::{candidates, failover, failsafe, leader, replica, sync};
 use crate::cluster::{Cluster, Member, PeerStatus};
 use crate::ha::cycle::{Cycle, Lease, Maybe, Step, Stop};
 use crate::ha::{Command, Outcome, Rule};
 use crate::types::{Lsn, Timeline};
+use indexmap::IndexMap;
 use std::time::Duration;
 
 /// Nobody has the lock.
@@ -12,7 +13,7 @@ pub(super) fn rule(cycle: &mut Cycle<'_>) -> Maybe {
     if !cycle.facts.unlocked {
         return Ok(None);
     }
-    if !is_healthiest(cycle)? {
+    if !is_healthiest(cycle)? || !failsafe::may_race(cycle)? {
         return stand_back(cycle).map(Some);
     }
     match cycle.acquire()? {
@@ -38,6 +39,7 @@ fn stand_back(cycle: &mut Cycle<'_>) -> Step {
 }
 
 fn won(cycle: &mut Cycle<'_>, lease: Lease) -> Step {
+    failsafe::end(cycle);
     if let Some(key) = candidates::request(&cycle.cluster).cloned() {
         let expect = Some(key.revision);
         if cycle.facts.paused && key.leader.is_some() && key.candidate.is_some() {
@@ -99,7 +101,7 @@ fn is_healthiest(cycle: &mut Cycle<'_>) -> Result<bool, Stop> {
     }
     let last_led = cycle.memory.last_led.clone();
     let former = last_led.as_ref().and_then(|c| c.leader_name()).map(|n| n.as_str().to_owned());
-    let mut members = known_members(last_led.as_deref(), &cycle.cluster);
+    let mut members = known_members(last_led.as_deref(), failsafe::known_members(cycle), &cycle.cluster);
     if sync::is_active(cycle) {
         members.retain(|m| cycle.cluster.sync.matches(m.name.as_str(), true));
     }
@@ -144,12 +146,14 @@ fn must_await_members(cycle: &mut Cycle<'_>) -> bool {
     true
 }
 
-/// Members of the last view that had a leader and of the present one; the present one's entries count.
-/// (Members known by fail-safe mode join here.)
-fn known_members(last_led: Option<&Cluster>, now: &Cluster) -> Vec<Member> {
-    let gone = |m: &&Member| now.member(m.name.as_str()).is_none();
-    let before = last_led.map(|c| c.members.iter()).into_iter().flatten().filter(gone);
-    before.chain(now.members.iter()).cloned().collect()
+/// Members of the last view that had a leader, of the failsafe map and of the present view; later entries count.
+fn known_members(last_led: Option<&Cluster>, map: Vec<Member>, now: &Cluster) -> Vec<Member> {
+    let mut known: IndexMap<String, Member> = IndexMap::new();
+    let before = last_led.map(|c| c.members.clone()).unwrap_or_default();
+    for member in before.into_iter().chain(map).chain(now.members.iter().cloned()) {
+        known.insert(member.name.as_str().to_owned(), member);
+    }
+    known.into_values().collect()
 }
 
 /// The detailed check (ha-rules 8.10): nobody who may lead is ahead, or at the same position with a higher priority, and

@@ -33,8 +33,7 @@ fn positions(cycle: &Cycle<'_>, position: Lsn) -> IndexMap<String, Lsn> {
     if !cycle.facts.version_at_least(110_000) {
         return IndexMap::new();
     }
-    let there = cycle.memory.slots.iter().filter_map(|(name, lsn, _)| lsn.map(|lsn| (name.clone(), lsn)));
-    let all = there.chain([(slot_name(cycle.me()), position)]);
+    let all = all_positions(cycle, position).into_iter();
     if retention(cycle.view, &cycle.facts) {
         return all.collect();
     }
@@ -47,6 +46,12 @@ fn positions(cycle: &Cycle<'_>, position: Lsn) -> IndexMap<String, Lsn> {
         role: Role::Replica,
     };
     all.filter(|(name, _)| is_published_permanent(node, name)).collect()
+}
+
+/// All slots that were there last, and my own under the name of the slot that others may keep for me.
+pub(super) fn all_positions(cycle: &Cycle<'_>, position: Lsn) -> IndexMap<String, Lsn> {
+    let there = cycle.memory.slots.iter().filter_map(|(name, lsn, _)| lsn.map(|lsn| (name.clone(), lsn)));
+    there.chain([(slot_name(cycle.me()), position)]).collect()
 }
 
 /// Names of member slots, for `member_slots_ttl` after their member was last there.

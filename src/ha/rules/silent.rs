@@ -1,6 +1,6 @@
 //! The store is silent (ha-rules 4.1): nobody can know who leads.
 
-use super::demote;
+use super::{demote, failsafe, slots};
 use crate::ha::cycle::{Cycle, Maybe, Step};
 use crate::ha::memory::DemoteMode;
 use crate::ha::{Command, JobKind, JobPhase, Level, Rule};
@@ -17,7 +17,7 @@ pub(super) fn rule(cycle: &mut Cycle<'_>) -> Maybe {
 }
 
 /// What follows from silence, at the begin of a cycle or in the middle of it. The store's own retry budget has been
-/// used up by then, so a primary does not wait for another cycle. (Fail-safe mode has its place here.)
+/// used up by then, so a primary does not wait for another cycle.
 pub(super) fn step_down(cycle: &mut Cycle<'_>) -> Step {
     if cycle.view.cluster.is_ok() {
         cycle.log(Level::Error, "Error communicating with DCS");
@@ -37,8 +37,16 @@ pub(super) fn step_down(cycle: &mut Cycle<'_>) -> Step {
         matches!(j.job.kind(), JobKind::StartPrimary | JobKind::Restart | JobKind::Promote) && demote::may_write(cycle)
     });
     let primary = cycle.facts.is_primary || starts_primary;
-    if cycle.facts.paused || cycle.memory.bootstrapping || !primary {
+    if cycle.facts.paused || cycle.memory.bootstrapping {
         return Ok(Rule::StoreSilent);
+    }
+    if !primary {
+        slots::without_store(cycle)?;
+        return Ok(Rule::StoreSilent);
+    }
+    if failsafe::goes_on(cycle)? {
+        slots::without_store(cycle)?;
+        return Ok(Rule::FailsafeLeader);
     }
     cycle.info("demoting self because DCS is not accessible and I was a leader");
     demote::begin(cycle, DemoteMode::Offline)?;

@@ -3,6 +3,8 @@
 use crate::cluster::{Role, SlotPlan, SlotProof, SlotReport, WantedSlot};
 use crate::config::python::repr;
 use crate::ha::cycle::{Cycle, Step, Stop};
+use crate::ha::facts::Facts;
+use crate::ha::failsafe;
 use crate::ha::memory::StartEvent;
 use crate::ha::slot_plan::{self, Node};
 use crate::ha::{Command, Job, JobKind, Level, Outcome, Rule, upstream};
@@ -22,12 +24,35 @@ pub(super) fn synchronize(cycle: &mut Cycle<'_>) -> Result<(), Stop> {
 
 /// The question about slots, once in a cycle with a server that answers and no job but a promotion.
 pub(super) fn question(cycle: &mut Cycle<'_>) -> Option<Command> {
+    if cycle.view.cluster.is_ok() { pass(cycle) } else { None }
+}
+
+/// Slots go on being kept without the store in fail-safe mode (HA-14, FSM-11): by the last view of a leader, and what was
+/// heard since. None is copied.
+pub(super) fn without_store(cycle: &mut Cycle<'_>) -> Result<(), Stop> {
+    let last = cycle.memory.last_led.clone().filter(|_| cycle.view.global.failsafe_mode);
+    let Some(last) = last else { return Ok(()) };
+    let known = Arc::new(failsafe::without_store(cycle.view, &cycle.memory.failsafe, &last));
+    let facts = Facts::new(cycle.view, &known, cycle.role);
+    let (cluster, facts) = (std::mem::replace(&mut cycle.cluster, known), std::mem::replace(&mut cycle.facts, facts));
+    let question = pass(cycle);
+    (cycle.cluster, cycle.facts) = (cluster, facts);
+    if let Some(question) = question
+        && let Outcome::Slots(report) = cycle.ask(question)?
+    {
+        found(cycle, report);
+    }
+    cycle.slots_to_copy.clear();
+    Ok(())
+}
+
+fn pass(cycle: &mut Cycle<'_>) -> Option<Command> {
     let promoting = cycle.memory.action.as_ref().is_some_and(|(_, name)| name == "promote");
     let free = cycle.job.is_none() || promoting && cycle.view.server.job.is_none();
     let busy = cycle.view.server.job.as_ref().is_some_and(|j| j.job.kind() != JobKind::Promote);
     let ready = cycle.facts.running && !cycle.facts.starting && cycle.view.status.is_some();
     let quiet = cycle.memory.demotion.is_none() && cycle.memory.process_end.is_none() && cycle.exit.is_none();
-    let known = cycle.view.cluster.is_ok() && cycle.cluster.config.is_some();
+    let known = cycle.cluster.config.is_some();
     let wanted = ready && free && !busy && quiet && known && cycle.facts.version_at_least(90_400);
     if cycle.slots_done || !wanted || cycle.memory.bootstrapping {
         return None;
@@ -81,7 +106,8 @@ pub(super) fn copy(cycle: &mut Cycle<'_>, rule: Rule) -> Step {
     let reloads = cycle.will(|c| matches!(c, Command::ReloadRecovery { .. }));
     let free = cycle.job.is_none() && cycle.view.server.job.is_none() && cycle.exit.is_none() && !reloads;
     let standby = !cycle.facts.is_primary && !cycle.facts.is_leader && !cycle.facts.has_lock;
-    if slots.is_empty() || !free || !standby || cycle.facts.paused {
+    // A caller that has no store has more to do than to serve copies (SLOT-16).
+    if slots.is_empty() || !free || !standby || cycle.facts.paused || failsafe::caller(cycle.view).is_some() {
         return Ok(rule);
     }
     let Some((_, leader)) = upstream::to_leader(cycle.view, &cycle.cluster) else { return Ok(rule) };

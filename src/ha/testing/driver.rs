@@ -29,6 +29,8 @@ pub(in crate::ha) struct World {
     pub(in crate::ha) set_names: Option<Outcome>,
     /// What standbys are after a change of the list: name, `sync_state`, position; `None`: as they were.
     pub(in crate::ha) standbys: Option<Vec<(String, String, u64)>>,
+    /// Members that agree to a primary without a store, and how far they are.
+    pub(in crate::ha) agree: Vec<(String, u64)>,
     pub(in crate::ha) slots_to_copy: Vec<String>,
     pub(in crate::ha) unproven_slots: Vec<String>,
 }
@@ -130,6 +132,17 @@ impl World {
                 copy: self.slots_to_copy.clone(),
                 unproven: self.unproven_slots.clone(),
             }),
+            Command::CallFailsafe { ttl, members, .. } => Outcome::Failsafe {
+                until: view.now + *ttl,
+                answers: members
+                    .iter()
+                    .map(|(name, _)| {
+                        let agrees = self.agree.iter().find(|(agrees, _)| agrees == name);
+                        let position = agrees.map(|(_, lsn)| Lsn(*lsn));
+                        FailsafeAnswer { name: name.clone(), accepted: agrees.is_some(), position }
+                    })
+                    .collect(),
+            },
             Command::WriteSync(_) => self.write_sync.clone().unwrap_or(Outcome::Written(Revision(77))),
             Command::DeleteSync(_) => self.write_sync.clone().unwrap_or(Outcome::Ok),
             Command::SetSyncNames(names) => self.set_names.clone().unwrap_or_else(|| self.listed(view, names)),

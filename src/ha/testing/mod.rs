@@ -57,6 +57,7 @@ pub(in crate::ha) fn view() -> View {
         watchdog: WatchdogReport::default(),
         requests: Vec::new(),
         stopping: false,
+        caller: None,
         memory: Memory { joined: true, members_awaited: Some(Mono(secs(99_000))), ..Memory::default() },
         done: Vec::new(),
     };

@@ -4,6 +4,7 @@ mod begin;
 mod demotion;
 mod down;
 mod failover;
+mod failsafe;
 mod jobs;
 mod properties;
 mod publish;

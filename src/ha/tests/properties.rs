@@ -2,7 +2,7 @@
 //! every round), and nothing panics.
 
 use crate::cluster::*;
-use crate::ha::memory::{DemoteMode, Demotion, ProcessEnd, StartEvent};
+use crate::ha::memory::{DemoteMode, Demotion, FailsafeCaller, ProcessEnd, StartEvent};
 use crate::ha::rewind::RewindState;
 use crate::ha::testing::*;
 use crate::ha::{Command, Exit, Job, JobId, JobPhase, JobResult, Outcome, Request, View};
@@ -89,6 +89,29 @@ fn topics() -> Vec<Vec<Change>> {
         })
     };
     let members = || same();
+    let failsafe = |names: &[&str]| {
+        let map: indexmap::IndexMap<String, String> =
+            names.iter().map(|name| ((*name).to_owned(), format!("http://{name}:8008/patroni"))).collect();
+        c(move |v: View| {
+            let map = Some(map.clone());
+            let view = v.change(|v| {
+                v.global.failsafe_mode = true;
+                v.memory.failsafe.members.clone_from(&map);
+                v.memory.failsafe.promised_until = Some(v.now + secs(3));
+                v.memory.last_led = v.cluster.clone().ok();
+            });
+            if view.cluster.is_err() { view } else { view.cluster_with(|c| c.failsafe = map) }
+        })
+    };
+    let called = |left: u64| {
+        c(move |v: View| {
+            v.change(|v| {
+                let (name, conn_url, api_url) = ("b".to_owned(), "postgres://b/x".to_owned(), "http://b".to_owned());
+                let call = FailsafeCall { name, conn_url, api_url, slots: None, ttl: None };
+                v.caller = Some(FailsafeCaller { call, until: v.now + secs(left) });
+            })
+        })
+    };
     vec![
         vec![members(), c(|v| v.member("b", 1000)), c(|v| v.member("b", 1000).member("c", 2000))],
         vec![
@@ -154,6 +177,8 @@ fn topics() -> Vec<Vec<Change>> {
             c(|v| v.change(|v| v.memory.start_event = Some(StartEvent::Restart))),
             c(|v| v.change(|v| v.memory.start_not_before = Some(v.now + secs(1)))),
         ],
+        vec![same(), failsafe(&["a"]), failsafe(&["a", "b", "d"]), failsafe(&["b", "c"])],
+        vec![same(), same(), called(20), called(0)],
     ]
 }
 
@@ -194,6 +219,18 @@ fn any_answer(view: &View, command: &Command, pick: usize) -> Outcome {
             let with = |lsn| Outcome::Peers(asked.iter().map(|(name, _)| peer(name, lsn)).collect());
             let fewer = Outcome::Peers(vec![peer("nobody", 1)]);
             vec![with(900), with(1000), with(2000), Outcome::Peers(vec![]), fewer]
+        }
+        Command::CallFailsafe { ttl, members, .. } => {
+            let answer = |(name, _): &(String, String), accepted| FailsafeAnswer {
+                name: name.clone(),
+                accepted,
+                position: Some(Lsn(5)),
+            };
+            let all = |accepted| Outcome::Failsafe {
+                until: view.now + *ttl,
+                answers: members.iter().map(|m| answer(m, accepted)).collect(),
+            };
+            vec![all(true), all(true), all(false)]
         }
         Command::ReloadCluster => vec![Outcome::Cluster(view.clone().leader("b").cluster.unwrap_or_default())],
         Command::CheckRecovery { .. } => [(false, false), (true, false), (true, true)]

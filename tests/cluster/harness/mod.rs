@@ -3,10 +3,12 @@
 mod http;
 mod node;
 mod process;
+mod way;
 
 pub use http::request;
 pub use node::{Node, NodeOptions};
 pub use process::{Program, missing, pg_bin};
+pub use way::Way;
 
 use process::{as_postgres, free_ports, kill_everything_below};
 use std::path::PathBuf;
@@ -19,6 +21,7 @@ pub struct Cluster {
     pub scope: String,
     pub nodes: Vec<Node>,
     etcd: Program,
+    etcd_peer_port: u16,
     keep: bool,
 }
 
@@ -42,8 +45,15 @@ impl Cluster {
         process::give_to_postgres(&dir);
         let ports = free_ports(2);
         let etcd = Self::start_etcd(&dir, ports[0], ports[1]);
-        let cluster =
-            Self { dir, etcd_port: ports[0], scope: "batman".to_owned(), nodes: Vec::new(), etcd, keep: false };
+        let cluster = Self {
+            dir,
+            etcd_port: ports[0],
+            scope: "batman".to_owned(),
+            nodes: Vec::new(),
+            etcd,
+            etcd_peer_port: ports[1],
+            keep: false,
+        };
         wait_for("etcd to answer", 15, || cluster.etcd_get("/").is_some());
         Some(cluster)
     }
@@ -97,6 +107,17 @@ impl Cluster {
     /// Lets it answer again.
     pub fn thaw_etcd(&self) {
         self.etcd.signal("CONT");
+    }
+
+    /// kill -9 of etcd.
+    pub fn kill_etcd(&mut self) {
+        self.etcd.signal("KILL");
+        wait_for("etcd to be gone", 5, || self.etcd.ended().is_some());
+    }
+
+    /// Starts it again on its old data.
+    pub fn start_etcd_again(&mut self) {
+        self.etcd = Self::start_etcd(&self.dir, self.etcd_port, self.etcd_peer_port);
     }
 
     /// The value of a key (by etcd's JSON gateway); `None` when etcd does not answer, empty text when there is no key.
