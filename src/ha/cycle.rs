@@ -189,9 +189,6 @@ impl<'a> Cycle<'a> {
                 self.memory.lease_until = Some(*until);
                 self.facts.is_leader = *until > self.view.now;
                 self.lease = Some(Lease(()));
-                if self.view.watchdog.active {
-                    self.tail(Command::WatchdogKeepalive);
-                }
                 Ok(self.lease)
             }
             Outcome::Conflict => {
@@ -290,9 +287,19 @@ impl<'a> Cycle<'a> {
         self.tail(Command::Callback { event, role });
     }
 
-    /// Disables the watchdog where there is one.
+    /// Activates the watchdog where there is one. `false`: it is required and cannot be activated.
+    pub fn activate_watchdog(&mut self) -> Result<bool, Stop> {
+        let watchdog = self.view.watchdog;
+        if watchdog.active || !watchdog.wanted {
+            return Ok(true);
+        }
+        let activated = self.ask(Command::WatchdogActivate)? == Outcome::Ok;
+        Ok(activated || !watchdog.required)
+    }
+
+    /// Disables the watchdog where there is one: nothing is left that it would have to end.
     pub fn disable_watchdog(&mut self) {
-        if self.view.watchdog.active {
+        if self.view.watchdog.active && !self.will(|command| *command == Command::WatchdogDisable) {
             self.tail(Command::WatchdogDisable);
         }
     }

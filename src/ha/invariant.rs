@@ -31,6 +31,8 @@ pub enum Invariant {
     NoLossOnSwitchover,
     /// INV-10: pg_rewind is run neither from oneself nor by the holder of the lock.
     RewindsFromAnotherLeader,
+    /// INV-11: where a watchdog is required, a promotion begins only while it counts (unless paused).
+    PromotesOnlyWatched,
 }
 
 impl Invariant {
@@ -48,6 +50,7 @@ impl Invariant {
             Self::OneJobPerCycle => "INV-8",
             Self::NoLossOnSwitchover => "INV-9",
             Self::RewindsFromAnotherLeader => "INV-10",
+            Self::PromotesOnlyWatched => "INV-11",
         }
     }
 }
@@ -117,6 +120,9 @@ pub fn check_round(view: &View, round: &Round) -> Vec<Violation> {
         if matches!(job, Job::Promote { .. }) && !lease_in(view) {
             broken(Invariant::PromotesOnlyWithLease, "a promotion without a lease of this cycle");
         }
+        if matches!(job, Job::Promote { .. }) && !view.global.pause && !is_watched(view) {
+            broken(Invariant::PromotesOnlyWatched, "a promotion without the watchdog that is required");
+        }
         if view.global.pause && !was_asked_for(view) && touches_server(view, job) {
             broken(Invariant::PausedLeavesServer, &format!("{:?} in pause", job.kind()));
         }
@@ -165,6 +171,12 @@ fn lease_in(view: &View) -> bool {
         matches!(c, Command::RenewLeader | Command::AcquireLeader | Command::ReleaseLeader { .. })
     };
     matches!(view.done.iter().rfind(words), Some((_, Outcome::Leased { .. })))
+}
+
+/// A required watchdog counts, or was made to in this cycle.
+fn is_watched(view: &View) -> bool {
+    let activated = |(c, o): &(Command, Outcome)| *c == Command::WatchdogActivate && *o == Outcome::Ok;
+    !view.watchdog.required || view.watchdog.active || view.done.iter().any(activated)
 }
 
 /// A request, a switchover or a demotion that one of these began.

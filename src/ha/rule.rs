@@ -143,6 +143,10 @@ pub enum Rule {
     PromotionPostponed,
     /// The pre_promote script failed: key released.
     PromotionCancelled,
+    /// A required watchdog could not be activated: demotion.
+    DemotedWithoutWatchdog,
+    /// A required watchdog could not be activated: key released.
+    NotPromotedWithoutWatchdog,
 
     // --- somebody else's lock ---
     /// A primary without the lock.

@@ -93,6 +93,8 @@ fn fixed(rule: &Rule) -> Option<&'static str> {
         Rule::LostLockPaused => "continue to run as primary after failing to update leader lock in DCS",
         Rule::LostLockNotPromoting => "not promoting because failed to update leader lock in DCS",
         Rule::PromotionCancelled => "Promotion cancelled because the pre-promote script failed",
+        Rule::DemotedWithoutWatchdog => "Demoting self because watchdog could not be activated",
+        Rule::NotPromotedWithoutWatchdog => "Not promoting self because watchdog could not be activated",
         Rule::PromotionPostponed => {
             "Postponing promotion because synchronous replication state was updated by somebody else"
         }

@@ -267,9 +267,7 @@ impl Coordinator {
         self.answered(index, ctx);
         if let Some(until) = leased {
             // Not at the end of the cycle: the rest of it may take longer than the old lease lasts.
-            self.memory.lease_until = Some(until);
-            self.fence.lease(until, self.settings.global.ttl);
-            self.publisher.lease(self.memory.shown_lease());
+            self.lead_renewed(until);
         }
         if let Some(cluster) = read {
             self.publisher.cluster(cluster, self.clock.mono(), self.clock.wall());

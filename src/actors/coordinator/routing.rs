@@ -23,6 +23,8 @@ const PEER_BUDGET: Duration = Duration::from_millis(2_200);
 const STEP_BUDGET: Duration = Duration::from_secs(6);
 /// A question that takes more than one connection, or a program.
 const LONG_STEP_BUDGET: Duration = Duration::from_secs(12);
+/// A device of the kernel is opened or closed.
+const DEVICE_BUDGET: Duration = Duration::from_secs(3);
 /// What is only handed over.
 const NOTICE_BUDGET: Duration = Duration::from_secs(2);
 
@@ -58,7 +60,7 @@ pub(super) fn route(command: &Command) -> Route {
         Command::SyncSlots(_) => Route::Slots,
         Command::SetSyncNames(_) | Command::ProduceWal => Route::Sync,
         Command::Callback { .. } => Route::Callbacks,
-        Command::WatchdogActivate | Command::WatchdogKeepalive | Command::WatchdogDisable => Route::Watchdog,
+        Command::WatchdogActivate | Command::WatchdogDisable => Route::Watchdog,
     }
 }
 
@@ -93,10 +95,8 @@ pub(super) fn budget(command: &Command, global: &Global) -> Duration {
         | Command::SyncSlots(_)
         | Command::SetSyncNames(_)
         | Command::ProduceWal => STEP_BUDGET,
-        Command::Callback { .. }
-        | Command::WatchdogActivate
-        | Command::WatchdogKeepalive
-        | Command::WatchdogDisable => NOTICE_BUDGET,
+        Command::WatchdogActivate | Command::WatchdogDisable => DEVICE_BUDGET,
+        Command::Callback { .. } => NOTICE_BUDGET,
     }
 }
 

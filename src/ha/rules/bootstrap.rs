@@ -104,6 +104,10 @@ fn fail(cycle: &mut Cycle<'_>) -> Step {
 /// when the store does not answer.
 fn publish(cycle: &mut Cycle<'_>) -> Step {
     let Some(system_id) = cycle.facts.system_id else { return Ok(Rule::ServerSilent) };
+    if !cycle.activate_watchdog()? {
+        cycle.log(Level::Error, "Cancelling bootstrap because watchdog activation failed");
+        return fail(cycle);
+    }
     let create_only = cycle.cluster.initialize.is_none();
     let config = Command::WriteConfig { data: cycle.view.me.dynamic_config.clone(), expect: None };
     let initialize = Command::Initialize { system_id: Some(system_id), create_only };
@@ -117,9 +121,6 @@ fn publish(cycle: &mut Cycle<'_>) -> Step {
     cycle.memory.bootstrapping = false;
     cycle.memory.post_bootstrap_done = false;
     cycle.memory.start_event = None;
-    if !cycle.view.watchdog.active && cycle.view.watchdog.healthy {
-        cycle.tail(Command::WatchdogActivate);
-    }
     cycle.callback(CallbackEvent::OnStart, Role::Primary);
     Ok(Rule::Initialized)
 }

@@ -121,6 +121,7 @@ fn start_stop(cycle: &mut Cycle<'_>, job: Job) -> Result<(), Stop> {
 
 /// The stop is under way: keep the lock until a candidate has received everything.
 fn beside_stop(cycle: &mut Cycle<'_>, end: &ProcessEnd) -> Step {
+    demote::at_safe_point(cycle);
     let lost_before = end.released || !cycle.facts.is_leader;
     let held = keep_lock(cycle, end)?;
     let adopted = end.stop.is_none();
@@ -166,7 +167,9 @@ fn escalate(cycle: &mut Cycle<'_>) -> Step {
 }
 
 fn failed(cycle: &mut Cycle<'_>, end: ProcessEnd) -> Step {
-    cycle.log(Level::Error, "PostgreSQL shutdown failed, leader key not removed.");
+    // What goes on writing is ended by the watchdog when nobody feeds it any more (WD-09).
+    let watchdog = if cycle.view.watchdog.active { " Leaving watchdog running." } else { "" };
+    cycle.log(Level::Error, format!("PostgreSQL shutdown failed, leader key not removed.{watchdog}"));
     let code = if end.exit.code == 0 { 1 } else { end.exit.code };
     cycle.exit = Some(Exit { code, leave_postgres: true, ..end.exit });
     Ok(Rule::Stopping)

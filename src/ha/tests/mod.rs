@@ -13,3 +13,4 @@ mod slots;
 mod steady;
 mod sync;
 mod together;
+mod watchdog;
