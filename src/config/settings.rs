@@ -275,6 +275,8 @@ pub struct Bootstrap {
     pub pg_hba: Vec<String>,
     /// `post_bootstrap` or `post_init`: command.
     pub post_bootstrap: Option<String>,
+    /// `users` is set: it has no effect, which the log says when the cluster is made (BOOT-05).
+    pub users: bool,
 }
 
 /// A custom bootstrap or replica creation method: its section as written.

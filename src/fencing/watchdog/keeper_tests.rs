@@ -5,8 +5,9 @@ use crate::test_settings::settings;
 use std::cell::RefCell;
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 
 /// A device of the kernel, as a script has it.
 #[derive(Clone, Default)]
@@ -117,6 +118,33 @@ fn seen() -> Vec<String> {
     machine(|m| std::mem::take(&mut m.seen))
 }
 
+/// The log lines of a piece of work.
+fn lines(work: impl FnOnce()) -> Vec<String> {
+    let lines = Arc::new(Mutex::new(Vec::new()));
+    tracing::subscriber::with_default(tracing_subscriber::registry().with(Lines(Arc::clone(&lines))), work);
+    std::mem::take(&mut *lines.lock().unwrap())
+}
+
+struct Lines(Arc<Mutex<Vec<String>>>);
+
+impl<S: tracing::Subscriber> Layer<S> for Lines {
+    fn on_event(&self, event: &tracing::Event<'_>, _: Context<'_, S>) {
+        let mut text = Text(format!("{}: ", event.metadata().level()));
+        event.record(&mut text);
+        self.0.lock().unwrap().push(text.0);
+    }
+}
+
+struct Text(String);
+
+impl tracing::field::Visit for Text {
+    fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn std::fmt::Debug) {
+        if field.name() == "message" {
+            self.0 += &format!("{value:?}");
+        }
+    }
+}
+
 use WatchdogMode::{Automatic, Off, Required};
 
 // rows: WD-02, WD-05, WD-06
@@ -172,7 +200,10 @@ fn the_time_out_is_the_lease_less_the_margin() {
 fn a_time_out_that_cannot_be_made_safe() {
     // It is longer than the lease: whoever needs it must not lead, and nothing may be left counting.
     let mut long = keeper(usual(Required), |s| s.fixed = Some(60));
-    assert!(!long.activate());
+    let refused = lines(|| assert!(!long.activate()));
+    let reason = "ERROR: Configuration requires watchdog, but a safe watchdog timeout 25 could not be configured. \
+                  Watchdog timeout is 60.";
+    assert_eq!(refused, [reason]);
     assert_eq!(seen(), ["open", "set 25", "V", "closed"]);
     assert!(!long.state().healthy, "no race is run with it");
     let mut long = keeper(usual(Automatic), |s| s.fixed = Some(60));
@@ -196,7 +227,12 @@ fn a_device_that_fails_is_given_up_until_the_settings_change() {
     for (mode, led) in [(Required, false), (Automatic, true)] {
         let mut broken = keeper(usual(mode), |s| s.cannot_open = true);
         assert!(broken.state().healthy, "nobody knows yet");
-        assert_eq!(broken.activate(), led);
+        let told = lines(|| assert_eq!(broken.activate(), led));
+        let failed = "Could not activate Linux watchdog device at /dev/null: Can't open watchdog device: \
+                      Device or resource busy (os error 16): '/dev/null'";
+        let error = "ERROR: Configuration requires watchdog, but watchdog could not be configured.";
+        let wanted = if led { vec![format!("DEBUG: {failed}")] } else { vec![format!("WARN: {failed}"), error.to_owned()] };
+        assert_eq!(told, wanted);
         assert_eq!((broken.state().healthy, broken.state().wanted), (led, !led));
         machine(|m| m.script.cannot_open = false);
         assert_eq!(broken.activate(), led);
@@ -219,8 +255,12 @@ fn a_device_that_fails_is_given_up_until_the_settings_change() {
 #[test]
 fn one_that_cannot_be_disabled_is_fed_a_last_time() {
     let mut stubborn = keeper(usual(Required), |s| s.options = CAN_SET_TIMEOUT);
-    assert!(stubborn.activate());
-    stubborn.disable();
+    let activated = lines(|| assert!(stubborn.activate()));
+    let warning = "WARN: Watchdog implementation can't be disabled. Watchdog will trigger after Patroni loses leader key.";
+    let activation = "INFO: Double (firmware 7) at /dev/null activated with 25 second timeout, timing slack 15 seconds";
+    assert_eq!(activated, [warning, activation]);
+    let warning = "WARN: Watchdog implementation can't be disabled. System will reboot after 25 seconds when watchdog times out.";
+    assert_eq!(lines(|| stubborn.disable()), [warning]);
     assert_eq!(seen(), ["open", "set 25", "1", "V", "closed"]);
     let mut stubborn = keeper(usual(Automatic), |s| (s.options, s.fixed) = (0, Some(9)));
     assert!(stubborn.activate() && stubborn.state().active, "it counts whatever is done");
@@ -235,7 +275,8 @@ fn other_settings_take_effect_with_the_next_renewal() {
     seen();
     armed.adopt(plan(Automatic, 40, 10, 5));
     assert!(seen().is_empty());
-    armed.keepalive();
+    let updated = lines(|| armed.keepalive());
+    assert_eq!(updated, ["INFO: Double (firmware 7) at /dev/null updated with 35 second timeout, timing slack 25 seconds"]);
     assert_eq!(seen(), ["1", "set 35"]);
     armed.adopt(plan(Required, 40, 10, -1));
     armed.keepalive();

@@ -6,6 +6,10 @@ use crate::ha::cycle::{Cycle, Maybe, Step};
 use crate::ha::memory::StartEvent;
 use crate::ha::rewind::RewindState;
 use crate::ha::{Command, Exit, Job, JobKind, Level, Outcome, Rule, upstream};
+use std::time::Duration;
+
+/// How soon it is looked again whether a restored server has come to the end of its recovery.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// The data directory is empty: initialize the cluster, or copy a member, or wait.
 pub(super) fn empty_data_dir(cycle: &mut Cycle<'_>) -> Step {
@@ -80,6 +84,7 @@ pub(super) fn progress(cycle: &mut Cycle<'_>) -> Maybe {
         return publish(cycle).map(Some);
     }
     if cycle.view.status.as_ref().is_none_or(|status| status.in_recovery) {
+        cycle.wake_within(LOOK);
         return Ok(Some(Rule::WaitingForEndOfRecovery));
     }
     cycle.set_role(Role::Primary);

@@ -46,7 +46,10 @@ fn remember(cycle: &mut Cycle<'_>, end: &JobEnd) {
         JobKind::Stop => stopped(cycle, end),
         JobKind::StartPrimary | JobKind::Follow | JobKind::Restart | JobKind::CopySlots => started(cycle, end),
         JobKind::Clone | JobKind::Reinitialize => cloned(cycle, end),
-        JobKind::Bootstrap => cycle.memory.bootstrap_failed |= end.result != JobResult::Done,
+        // Recovery from a backup may take longer than any patience with a start.
+        JobKind::Bootstrap => {
+            cycle.memory.bootstrap_failed |= !matches!(end.result, JobResult::Done | JobResult::StillStarting);
+        }
         JobKind::PostBootstrap => match end.result {
             JobResult::Done => cycle.memory.post_bootstrap_done = true,
             _ => cycle.memory.bootstrap_failed = true,
