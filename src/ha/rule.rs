@@ -105,6 +105,8 @@ pub enum Rule {
     RemovingData,
 
     // --- no leader ---
+    /// The race is left alone for so many seconds still, since WAL comes in.
+    RaceBackoff(u64),
     /// The race is won; the server is a primary already.
     AcquiredLock,
     /// The race is won; the promotion begins.

@@ -19,6 +19,9 @@ fn text(rule: &Rule, me: &str) -> String {
         Rule::JobRefused(action, other) => format!("Failed to run {action}, {other} is already in progress"),
         Rule::LostLeaderDuringJob(action) => format!("lost leader lock during {action}"),
         Rule::StillStarting(left) => format!("PostgreSQL is still starting up, {left} seconds until timeout"),
+        Rule::RaceBackoff(left) => {
+            format!("My ({me}) wal position moved since last heart beat loop, {left} seconds until leader race")
+        }
         Rule::Cloning(from) => format!("trying to bootstrap {from}"),
         Rule::ReleasedWithoutData(empty) => format!(
             "released leader key voluntarily as data dir {} and currently leader",

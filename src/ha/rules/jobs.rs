@@ -24,6 +24,7 @@ pub(super) fn settle(cycle: &mut Cycle<'_>) -> Maybe {
         cycle.memory.crash_recovery = None;
     }
     announce(cycle);
+    cycle.memory.position = cycle.facts.position.or(cycle.memory.position);
     remember_cluster(cycle);
     sync::bookkeeping(cycle);
     requests::settle(cycle);
@@ -200,6 +201,9 @@ pub(super) fn announce_first_start(cycle: &mut Cycle<'_>) {
 fn remember_cluster(cycle: &mut Cycle<'_>) {
     if cycle.view.cluster.is_err() {
         return;
+    }
+    if !cycle.facts.unlocked {
+        cycle.memory.backing_off_since = None;
     }
     if !cycle.facts.unlocked || cycle.memory.last_led.is_none() {
         cycle.memory.last_led = Some(std::sync::Arc::clone(&cycle.cluster));
