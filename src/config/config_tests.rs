@@ -234,6 +234,7 @@ fn recovery_settings_among_parameters_replace_recovery_conf() {
     assert_eq!(pg.parameters.get("restore_command"), None);
 }
 
+// rows: BOOT-15
 #[test]
 fn replica_methods_default_to_basebackup() {
     let names = |changes: Value| {
@@ -389,6 +390,7 @@ fn bootstrap_dcs_is_the_first_dynamic_configuration() {
     assert_eq!(config.use_bootstrap_dcs(), Ok(false));
 }
 
+// rows: BOOT-05
 #[test]
 fn keys_that_are_not_obeyed_are_named_once() {
     let (mut config, warnings) =
@@ -398,7 +400,9 @@ fn keys_that_are_not_obeyed_are_named_once() {
         assert_eq!(warnings.iter().filter(|line| line.starts_with(wanted)).count(), 1, "{warnings:?}");
     }
     assert_eq!(config.set_dynamic(&map(json!({"failsafe_mode": true}))), Ok(true));
-    assert_eq!(config.settings().bootstrap.as_ref().unwrap().method.as_ref().unwrap().name, "m");
+    let settings = config.settings();
+    let bootstrap = settings.bootstrap.as_ref().unwrap();
+    assert!(bootstrap.method.as_ref().unwrap().name == "m" && bootstrap.users);
 }
 
 #[test]

@@ -207,6 +207,7 @@ async fn run_script(server: &Server, cancel: &Cancel) -> Result<(), PgError> {
 mod tests {
     use super::*;
 
+    // rows: BOOT-02
     #[test]
     fn initdb_options_become_arguments() {
         let options = |pairs: &[(&str, Option<&str>)]| -> Vec<(String, Option<String>)> {

@@ -128,7 +128,10 @@ fn may_take_over(cycle: &mut Cycle<'_>, peer: &PeerStatus, reached: Option<Lsn>)
     }
     let timeline = peer.timeline.unwrap_or_default();
     let current = cycle.facts.cluster_timeline;
-    if cycle.view.global.check_timeline && (timeline.0 == 0 || timeline < current) {
+    // Whoever is known to be behind does not take the lock unless it is named: nobody may stand back for it.
+    let chosen = request(&cycle.cluster).is_some_and(|k| k.candidate.as_deref() == Some(name));
+    let stands_back = timeline.0 > 0 && timeline < current && !chosen;
+    if stands_back || cycle.view.global.check_timeline && (timeline.0 == 0 || timeline < current) {
         cycle.info(format!("Timeline {timeline} of member {name} is behind the cluster timeline {current}"));
         return false;
     }

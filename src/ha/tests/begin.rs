@@ -34,6 +34,7 @@ fn who_initializes_a_cluster() {
     assert!(refused.finish.commands.contains(&Command::CancelInitialize) && !refused.finish.memory.bootstrapping);
 }
 
+// rows: BOOT-14
 #[test]
 fn whom_a_new_member_copies() {
     let course = does(new_member(), world(), "trying to bootstrap from leader 'b'", Some(JobKind::Clone));
@@ -127,6 +128,7 @@ fn a_bootstrap_goes_through_its_steps() {
     assert!(course.finish.memory.bootstrapping && course.finish.memory.post_bootstrap_done);
 }
 
+// rows: BOOT-03
 #[test]
 fn a_failed_bootstrap_cleans_up_after_itself() {
     let fresh = || {
