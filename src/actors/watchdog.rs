@@ -43,12 +43,7 @@ pub struct Watchdog {
 impl Watchdog {
     /// A watchdog that reports to the coordinator when it starts and whenever something changes.
     #[must_use]
-    pub fn new(
-        line: WatchdogLine,
-        clock: Clock,
-        settings: &Settings,
-        coordinator: Recipient<WatchdogChanged>,
-    ) -> Self {
+    pub fn new(line: WatchdogLine, clock: Clock, settings: &Settings, coordinator: Recipient<WatchdogChanged>) -> Self {
         let plan = WatchdogPlan::new(settings);
         Self { line, clock, plan, coordinator, reported: None, open: VecDeque::new() }
     }

@@ -96,8 +96,7 @@ fn it_is_armed_fed_and_disarmed_and_says_so_before_it_answers() {
         let probe = Probe(sender).start();
         let keeper = Keeper::new(WatchdogPlan::new(&wanted(30)), recorder).unwrap();
         let line = WatchdogLine::inline(keeper, clock.clone());
-        let watchdog =
-            Watchdog::new(line.clone(), clock.clone(), &wanted(30), probe.clone().recipient()).start();
+        let watchdog = Watchdog::new(line.clone(), clock.clone(), &wanted(30), probe.clone().recipient()).start();
         assert_eq!(got.recv().await, Some(Got::Changed(IDLE)));
         let renewed = || LeadRenewed { until: clock.mono() + Duration::from_secs(30) };
         // It is not armed: a renewal does nothing.

@@ -52,11 +52,8 @@ pub fn start(settings: &Settings, gateway: Arc<dyn Gateway>) -> Result<ServerHan
     let addresses = listeners.iter().map(TcpListener::local_addr).collect::<Result<Vec<_>, _>>().map_err(failed)?;
     let allowlist = Allowlist::new(gateway.clock().clone());
     let app = App { gateway, allowlist };
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .max_blocking_threads(2)
-        .build()
-        .map_err(failed)?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(2).build().map_err(failed)?;
     let (stop, stopping) = watch::channel(Stop::No);
     let (end, ended) = oneshot::channel();
     let thread = std::thread::Builder::new()

@@ -369,7 +369,8 @@ mod tests {
     async fn a_method_may_keep_what_is_there_and_what_it_left() {
         let dir = tempfile::tempdir().unwrap();
         let place = dir.path();
-        let keeps = |name: &str, code| (json!({"command": method(place, name, code), "keep_data": true}), name.to_owned());
+        let keeps =
+            |name: &str, code| (json!({"command": method(place, name, code), "keep_data": true}), name.to_owned());
         let (one, two) = (keeps("one", 1), keeps("two", 0));
         let server = server_with_methods(place, &[("one", one.0), ("two", two.0)]);
         std::fs::create_dir_all(place.join("data")).unwrap();

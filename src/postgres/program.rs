@@ -344,7 +344,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let pids = dir.path().join("pids");
         // The grandchild has a session of its own: a signal to the group does not reach it.
-        let script = format!("trap '' TERM; setsid sh -c \"trap '' TERM; sleep 1000\" & echo $$ $! > {}; wait", pids.display());
+        let script =
+            format!("trap '' TERM; setsid sh -c \"trap '' TERM; sleep 1000\" & echo $$ $! > {}; wait", pids.display());
         let canceller = async {
             let mut started = None;
             while started.is_none() {

@@ -101,7 +101,10 @@ fn a_cluster_is_restored_to_a_point_in_time() {
         std::fs::read_to_string(dir.join("arguments")).unwrap().trim(),
         format!("--scope=restored --datadir={} --own=x y --level=3", node.data_dir.display())
     );
-    assert_eq!(as_new_superuser(&cluster, new, "SELECT string_agg(w, ' ' ORDER BY w) FROM t"), (0, "before wanted".to_owned()));
+    assert_eq!(
+        as_new_superuser(&cluster, new, "SELECT string_agg(w, ' ' ORDER BY w) FROM t"),
+        (0, "before wanted".to_owned())
+    );
     assert_eq!(as_new_superuser(&cluster, new, "SELECT pg_is_in_recovery()"), (0, "f".to_owned()));
     // The temporary access without password is over, and so is the old password.
     cluster.wait("the old password to be refused", 10, || cluster.nodes[new].sql("SELECT 1").is_err());
@@ -133,7 +136,8 @@ fn the_recovery_settings_of_a_restore_tool_are_kept() {
     );
     // Without parameters the script has to know the place itself.
     let data = dir.join("data/postgres-1");
-    let then = format!("d={}; mkdir -p $d && chmod 700 $d && cp -a {}/backup/. $d/\n{conf}", data.display(), dir.display());
+    let then =
+        format!("d={}; mkdir -p $d && chmod 700 $d && cp -a {}/backup/. $d/\n{conf}", data.display(), dir.display());
     // pg_hba.conf of the settings is elsewhere.
     std::fs::write(dir.join("hba"), "host all all 127.0.0.1/32 scram-sha-256\nhost replication all 127.0.0.1/32 scram-sha-256\nlocal all all trust\n").unwrap();
     let (code, text) = shell(&dir, "true");
@@ -160,7 +164,10 @@ fn the_end_of_the_agent_ends_a_bootstrap_and_gives_the_key_back() {
     let dir = cluster.dir.clone();
     let slow = script(
         &dir.join("slow.sh"),
-        &format!("mkdir -p {0}/data/postgres-0; touch {0}/data/postgres-0/half; sleep 1000 & echo $! > {0}/child; wait", dir.display()),
+        &format!(
+            "mkdir -p {0}/data/postgres-0; touch {0}/data/postgres-0/half; sleep 1000 & echo $! > {0}/child; wait",
+            dir.display()
+        ),
     );
     cluster.add(NodeOptions::new(0).with(json!({"bootstrap": {"method": "slow", "slow": {"command": slow}}})));
     cluster.wait("the method to run", 30, || {

@@ -134,7 +134,7 @@ fn wire(build: &Build) -> Addr<Coordinator> {
         true => Box::new(ModelFence { world: Arc::clone(&world), node }),
         false => Box::new(NoFence),
     };
-    let keeper = Keeper::new(WatchdogPlan::new(&settings), driver).expect("no watchdog is required");
+    let keeper = Keeper::new(WatchdogPlan::new(&settings), driver).unwrap();
     let line = WatchdogLine::inline(keeper, clock.clone());
     Coordinator::create(|context| {
         let me = context.address();

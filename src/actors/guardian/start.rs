@@ -162,8 +162,7 @@ fn assemble(
     let Blueprint { clock, decide, config, control, store, transport, rest, fence, journal, log_queue, local_change } =
         blueprint;
     let (settings, dynamic) = (config.settings(), config.dynamic());
-    let watchdog =
-        WatchdogLine::start(WatchdogPlan::new(&settings), clock.clone()).map_err(StartError::Watchdog)?;
+    let watchdog = WatchdogLine::start(WatchdogPlan::new(&settings), clock.clone()).map_err(StartError::Watchdog)?;
     session.address.do_send(crate::actors::messages::SettingsChanged(settings.clone()));
     let (publisher, snapshots) = SnapshotPublisher::new(settings.clone(), clock.mono(), log_queue);
     let (coordinator_context, guardian_context) = (Context::<Coordinator>::new(), Context::<Guardian>::new());

@@ -21,7 +21,8 @@ const ALPN_HTTP_2: &[u8] = b"\x02h2";
 /// # Errors
 /// The address or the TLS files cannot be used.
 pub(super) fn open(url: &str, tls: Option<&ClientTls>, connect_timeout: Duration) -> Result<Channel, Failure> {
-    let endpoint = Endpoint::from_shared(url.to_owned()).map_err(|error| Failure::Refused(format!("{url}: {error}")))?;
+    let endpoint =
+        Endpoint::from_shared(url.to_owned()).map_err(|error| Failure::Refused(format!("{url}: {error}")))?;
     let endpoint = endpoint
         .connect_timeout(connect_timeout)
         .http2_keep_alive_interval(PROBE_AFTER)

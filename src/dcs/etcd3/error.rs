@@ -47,9 +47,7 @@ impl Failure {
             }
             // What the client says of a keep-alive for a lease that the server does not have.
             Error::LeaseKeepAliveError(_) if text.contains("lease not found") => Self::LeaseNotFound,
-            Error::InvalidArgs(_) | Error::InvalidUri(_) | Error::InvalidMetadataValue(_) => {
-                Self::Refused(text)
-            }
+            Error::InvalidArgs(_) | Error::InvalidUri(_) | Error::InvalidMetadataValue(_) => Self::Refused(text),
             _ if never_connected(error) => Self::NotDone(text),
             _ => Self::Lost(text),
         }

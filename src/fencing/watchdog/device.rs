@@ -1,8 +1,6 @@
 //! One watchdog device: the kernel's, or the `testing` driver's file that only tells what it was told.
 
-use crate::sys::watchdog::{
-    CAN_SET_TIMEOUT, MAGIC_CLOSE, OpenWatchdog, WatchdogDevice, WatchdogSupport, may_write,
-};
+use crate::sys::watchdog::{CAN_SET_TIMEOUT, MAGIC_CLOSE, OpenWatchdog, WatchdogDevice, WatchdogSupport, may_write};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};

@@ -231,7 +231,8 @@ fn a_device_that_fails_is_given_up_until_the_settings_change() {
         let failed = "Could not activate Linux watchdog device at /dev/null: Can't open watchdog device: \
                       Device or resource busy (os error 16): '/dev/null'";
         let error = "ERROR: Configuration requires watchdog, but watchdog could not be configured.";
-        let wanted = if led { vec![format!("DEBUG: {failed}")] } else { vec![format!("WARN: {failed}"), error.to_owned()] };
+        let wanted =
+            if led { vec![format!("DEBUG: {failed}")] } else { vec![format!("WARN: {failed}"), error.to_owned()] };
         assert_eq!(told, wanted);
         assert_eq!((broken.state().healthy, broken.state().wanted), (led, !led));
         machine(|m| m.script.cannot_open = false);
@@ -256,10 +257,12 @@ fn a_device_that_fails_is_given_up_until_the_settings_change() {
 fn one_that_cannot_be_disabled_is_fed_a_last_time() {
     let mut stubborn = keeper(usual(Required), |s| s.options = CAN_SET_TIMEOUT);
     let activated = lines(|| assert!(stubborn.activate()));
-    let warning = "WARN: Watchdog implementation can't be disabled. Watchdog will trigger after Patroni loses leader key.";
+    let warning =
+        "WARN: Watchdog implementation can't be disabled. Watchdog will trigger after Patroni loses leader key.";
     let activation = "INFO: Double (firmware 7) at /dev/null activated with 25 second timeout, timing slack 15 seconds";
     assert_eq!(activated, [warning, activation]);
-    let warning = "WARN: Watchdog implementation can't be disabled. System will reboot after 25 seconds when watchdog times out.";
+    let warning =
+        "WARN: Watchdog implementation can't be disabled. System will reboot after 25 seconds when watchdog times out.";
     assert_eq!(lines(|| stubborn.disable()), [warning]);
     assert_eq!(seen(), ["open", "set 25", "1", "V", "closed"]);
     let mut stubborn = keeper(usual(Automatic), |s| (s.options, s.fixed) = (0, Some(9)));
@@ -276,7 +279,10 @@ fn other_settings_take_effect_with_the_next_renewal() {
     armed.adopt(plan(Automatic, 40, 10, 5));
     assert!(seen().is_empty());
     let updated = lines(|| armed.keepalive());
-    assert_eq!(updated, ["INFO: Double (firmware 7) at /dev/null updated with 35 second timeout, timing slack 25 seconds"]);
+    assert_eq!(
+        updated,
+        ["INFO: Double (firmware 7) at /dev/null updated with 35 second timeout, timing slack 25 seconds"]
+    );
     assert_eq!(seen(), ["1", "set 35"]);
     armed.adopt(plan(Required, 40, 10, -1));
     armed.keepalive();

@@ -184,7 +184,12 @@ mod tests {
             ("*", 1, &[], true),
             ("__patroni_strict_sync_replica_placeholder__", 1, &[], false),
             ("ANY 1 (__Patroni_strict_sync_replica_placeholder__)", 1, &[], false),
-            ("__patroni_strict_sync_replica_placeholder__,a", 1, &["__patroni_strict_sync_replica_placeholder__", "a"], false),
+            (
+                "__patroni_strict_sync_replica_placeholder__,a",
+                1,
+                &["__patroni_strict_sync_replica_placeholder__", "a"],
+                false,
+            ),
             ("ANY 4(\"a\",*,b)", 4, &["a", "b"], true),
             ("first 2 (\"a\"\"b\", C)", 2, &["a\"b", "c"], false),
             ("2 (any,first)", 2, &["any", "first"], false),

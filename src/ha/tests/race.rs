@@ -63,7 +63,8 @@ fn the_race_is_left_alone_while_wal_comes_in() {
             v.memory.backing_off_since = since.map(|s| v.now - secs(s));
         })
     };
-    let waits = |left| format!("My (a) wal position moved since last heart beat loop, {left} seconds until leader race");
+    let waits =
+        |left| format!("My (a) wal position moved since last heart beat loop, {left} seconds until leader race");
     let course = says(lost(None, 1000), world(), &waits(30));
     assert_eq!(course.finish.memory.backing_off_since, Some(view().now));
     assert_eq!((course.finish.wake_in, course.finish.memory.position), (Some(secs(30)), Some(Lsn(1000))));

@@ -70,7 +70,10 @@ fn a_standby_that_comes_takes_the_place_of_those_that_are_gone() {
     assert_eq!(steps(&course), ["key a 0 ", "list c", "key a 0 c"]);
     let first = strict(streams(listed(key(leading(On), "a", 0, &[]), NOBODY), &[("b", "async", 1000)]));
     assert_eq!(steps(&says(first, become_sync(&[("b", "sync", 1000)]), STAYS)), ["list b", "key a 0 b"]);
-    let quorum = strict(streams(listed(key(leading(Quorum), "a", 0, &[]), &format!("ANY 1 ({NOBODY})")), &[("b", "async", 1000)]));
+    let quorum = strict(streams(
+        listed(key(leading(Quorum), "a", 0, &[]), &format!("ANY 1 ({NOBODY})")),
+        &[("b", "async", 1000)],
+    ));
     assert_eq!(steps(&says(quorum, become_sync(&[("b", "quorum", 1000)]), STAYS)), ["list ANY 1 (b)"]);
 }
 
@@ -98,11 +101,7 @@ fn a_promotion_keeps_those_that_have_everything() {
         ("of two", key(holder(On), "b", 0, &["a"]), vec!["key a 0 b".to_owned(), "list b".to_owned()]),
         ("of three", key(holder(On), "b", 0, &["a", "c"]), vec!["key a 0 b,c".to_owned(), "list 2 (b,c)".to_owned()]),
         ("not active yet", holder(On), vec!["key a 0 ".to_owned(), format!("list {NOBODY}")]),
-        (
-            "quorum, not active yet",
-            holder(Quorum),
-            vec![format!("list ANY 1 ({NOBODY})")],
-        ),
+        ("quorum, not active yet", holder(Quorum), vec![format!("list ANY 1 ({NOBODY})")]),
         (
             "quorum",
             key(holder(Quorum), "b", 1, &["a", "c"]),
@@ -119,7 +118,8 @@ fn a_promotion_keeps_those_that_have_everything() {
     says(strict(key(holder(On), "b", 0, &["a"])), stubborn(), POSTPONED);
     does(strict(holder(On)), stubborn(), PROMOTED, Some(JobKind::Promote));
     // A server that can wait for one standby only waits for the former leader.
-    let old = strict(key(holder(On), "c", 0, &["a", "b"])).change(|v| v.server.version = Some(crate::types::PgVersion(90_500)));
+    let old = strict(key(holder(On), "c", 0, &["a", "b"]))
+        .change(|v| v.server.version = Some(crate::types::PgVersion(90_500)));
     assert_eq!(steps(&does(old, world(), PROMOTED, Some(JobKind::Promote))), ["key a 0 c", "list c"]);
 }
 

@@ -481,7 +481,11 @@ fn beat(blows: Vec<(usize, usize, u64)>) {
     for (blow, node, wait) in blows {
         let name = ["a", "b", "c"][node];
         match blow {
-            0 | 1 => change(&world, name, |n| if n.running() { n.down(PgState::Crashed, ControlState::InProduction) }),
+            0 | 1 => change(&world, name, |n| {
+                if n.running() {
+                    n.down(PgState::Crashed, ControlState::InProduction)
+                }
+            }),
             2 => change(&world, name, |n| n.alive = false),
             3 | 4 => change(&world, name, |n| n.alive = true),
             5 => {
