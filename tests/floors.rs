@@ -17,7 +17,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("ha", &["types", "config", "cluster"]),
     ("dcs", &["types", "clock", "sys", "net", "config", "cluster"]),
     ("postgres", &["types", "clock", "sys", "net", "config", "cluster"]),
-    ("fencing", &["types", "clock", "sys", "cluster"]),
+    ("fencing", &["types", "clock", "sys", "config", "cluster"]),
     ("api", &["types", "clock", "sys", "net", "config", "logging", "cluster", "ha", "dcs"]),
     (
         "actors",

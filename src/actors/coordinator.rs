@@ -6,6 +6,7 @@ mod cycle;
 mod cycle_log;
 mod failsafe;
 mod handlers;
+mod lead;
 mod lease_budget;
 mod may_write;
 mod requests;
@@ -19,6 +20,7 @@ use crate::actors::config_store::{ApplyDynamic, DataDirSeen};
 use crate::actors::journal::Journal;
 use crate::actors::messages::{Execute, LoadCluster, Observe, QueryStatus, Ticket};
 use crate::actors::snapshot_publisher::SnapshotPublisher;
+use crate::actors::watchdog::LeadRenewed;
 use crate::clock::Clock;
 use crate::cluster::{ClusterConfig, Postmaster};
 use crate::config::Settings;
@@ -56,8 +58,10 @@ pub struct Partners {
     pub peers: Recipient<Execute>,
     /// Callbacks.
     pub callbacks: Recipient<Execute>,
-    /// Watchdog.
+    /// Watchdog: commands.
     pub watchdog: Recipient<Execute>,
+    /// Watchdog: it is fed by this.
+    pub watchdog_feed: Recipient<LeadRenewed>,
     /// Config store: the dynamic configuration that a cycle has read.
     pub config: Recipient<ApplyDynamic>,
     /// Config store: there is a data directory.
@@ -164,6 +168,7 @@ impl Coordinator {
     pub fn new(parts: Parts) -> Self {
         let now = parts.clock.mono();
         let fenced = parts.fence.fired();
+        let watchdog = lead::unseen_watchdog(parts.settings.watchdog.mode);
         Self {
             clock: parts.clock,
             decide: parts.decide,
@@ -176,7 +181,7 @@ impl Coordinator {
             dynamic: parts.dynamic,
             config_applied: None,
             config_offered: None,
-            watchdog: WatchdogReport { required: false, active: false, healthy: true },
+            watchdog,
             memory: parts.memory,
             ended: Vec::new(),
             postmaster: None,

@@ -249,6 +249,41 @@ fn a_bootstrap_makes_starts_and_furnishes_a_cluster() {
     });
 }
 
+// rows: BOOT-09
+#[test]
+fn the_recovery_of_a_custom_bootstrap_is_not_repeated_by_a_later_restart() {
+    paused(async {
+        let postgres = ScriptedPostgres::new();
+        postgres.data.set(false);
+        let method = crate::config::settings::CustomMethod { name: "own".to_owned(), ..Default::default() };
+        let own = settings(|s| s.bootstrap.as_mut().unwrap().method = Some(method));
+        let stage = Stage::with(postgres, own);
+        stage.observe().await;
+        let (result, report) = stage.run(Job::Bootstrap).await;
+        assert_eq!((result, report.role), (JobResult::Done, Role::Replica));
+        assert!(stage.postgres.was_called("write_config recovery"));
+        assert_eq!(stage.run(Job::PostBootstrap).await.0, JobResult::Done);
+        let before = stage.postgres.called().len();
+        assert_eq!(stage.run(Job::Restart { timeout: None }).await.0, JobResult::Done);
+        let later = stage.postgres.called().split_off(before);
+        assert!(!later.contains(&"write_config recovery".to_owned()), "{later:?}");
+    });
+}
+
+// rows: BOOT-10
+#[test]
+fn a_custom_bootstrap_may_end_in_a_restart_as_primary() {
+    paused(async {
+        let stage = Stage::primary().await;
+        stage.postgres.restart_after_bootstrap.set(true);
+        let (result, report) = stage.run(Job::PostBootstrap).await;
+        assert_eq!((result, report.state, report.role), (JobResult::Done, PgState::Running, Role::Primary));
+        let calls = stage.postgres.called();
+        let place = |call: &str| calls.iter().position(|c| c == call).unwrap_or_else(|| panic!("{call}: {calls:?}"));
+        assert!(place("post_bootstrap") < place("signal Fast") && place("signal Fast") < place("launch"));
+    });
+}
+
 #[test]
 fn a_restart_keeps_role_and_recovery_settings() {
     paused(async {

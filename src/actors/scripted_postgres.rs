@@ -30,6 +30,7 @@ pub(super) struct ScriptedPostgres {
     pub immediate_works: Cell<bool>,
     pub copy_takes: Cell<Duration>,
     pub copy_fails: Cell<bool>,
+    pub restart_after_bootstrap: Cell<bool>,
     pub promote_takes: Cell<Duration>,
     pub pre_promote: RefCell<Result<Duration, PgError>>,
     pub status: RefCell<Result<NodeStatus, PgError>>,
@@ -60,6 +61,7 @@ impl ScriptedPostgres {
             immediate_works: Cell::new(true),
             copy_takes: Cell::new(Duration::from_secs(60)),
             copy_fails: Cell::new(false),
+            restart_after_bootstrap: Cell::new(false),
             promote_takes: Cell::new(Duration::from_millis(300)),
             pre_promote: RefCell::new(Ok(Duration::ZERO)),
             status: RefCell::new(Ok(NodeStatus::default())),
@@ -169,7 +171,11 @@ impl PostgresControl for ScriptedPostgres {
 
     async fn write_config(&self, start: &StartAs) -> Result<(), PgError> {
         let standby = matches!(start, StartAs::Standby { .. });
-        self.note(if standby { "write_config standby" } else { "write_config primary" });
+        self.note(match start {
+            StartAs::Standby { .. } => "write_config standby",
+            StartAs::CustomRecovery { .. } => "write_config recovery",
+            StartAs::Primary => "write_config primary",
+        });
         self.standby.set(standby);
         Ok(())
     }
@@ -277,12 +283,14 @@ impl PostgresControl for ScriptedPostgres {
     }
 
     async fn custom_bootstrap(&self, _: Cancel) -> Result<StartAs, PgError> {
-        Err(PgError::Program("no method".to_owned()))
+        self.data.set(true);
+        let target = [("recovery_target_name".to_owned(), "here".to_owned())];
+        Ok(StartAs::CustomRecovery { recovery: target.into_iter().collect() })
     }
 
-    async fn post_bootstrap(&self, _: Cancel) -> Result<(), PgError> {
+    async fn post_bootstrap(&self, _: Cancel) -> Result<bool, PgError> {
         self.note("post_bootstrap");
-        Ok(())
+        Ok(self.restart_after_bootstrap.get())
     }
 
     async fn create_replica(&self, _: Option<&Upstream>, _: bool, mut cancel: Cancel) -> Result<(), PgError> {

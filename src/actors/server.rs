@@ -251,7 +251,10 @@ impl Server {
 
     /// Whether anybody is connected still (while stopping).
     pub fn set_no_clients(&self, none: bool) {
-        self.inner_mut().report.no_clients = none;
+        let before = std::mem::replace(&mut self.inner_mut().report.no_clients, none);
+        if none && !before {
+            self.wake(Wake::Job);
+        }
     }
 
     /// Whether pg_rewind can be executed.

@@ -10,7 +10,7 @@ use super::postgresql;
 use super::python;
 use super::reader::{Problems, Section};
 use super::sections;
-use super::settings::Settings;
+use super::settings::{STRICT_PLACEHOLDER_NAME, Settings};
 use super::store;
 use super::unsupported;
 use serde_json::{Map, Value};
@@ -30,10 +30,13 @@ pub(super) fn settings(local: &Local, dynamic: &Map<String, Value>) -> Result<(S
             root.missing(key);
         }
     }
+    if root.text("name").is_some_and(|name| name.eq_ignore_ascii_case(STRICT_PLACEHOLDER_NAME)) {
+        root.problem("name", &format!("'{STRICT_PLACEHOLDER_NAME}' is the name of nobody"));
+    }
     let scope = root.text("scope").unwrap_or_default();
     let pg = root.section("postgresql");
     let restapi = root.section("restapi");
-    let global = global::read(dynamic, &pg, &mut warnings);
+    let global = global::read(dynamic, &pg, root.flag(global::STRICT_PLACEHOLDER), &mut warnings);
     let tags: Map<String, Value> =
         root.section("tags").entries().map(|(key, value)| (key.clone(), value.clone())).collect();
     let postgresql = postgresql::read(&pg, &scope, merged.parameters);

@@ -234,6 +234,7 @@ fn recovery_settings_among_parameters_replace_recovery_conf() {
     assert_eq!(pg.parameters.get("restore_command"), None);
 }
 
+// rows: BOOT-15
 #[test]
 fn replica_methods_default_to_basebackup() {
     let names = |changes: Value| {
@@ -243,6 +244,45 @@ fn replica_methods_default_to_basebackup() {
     assert_eq!(names(json!({})), "basebackup");
     assert_eq!(names(json!({"create_replica_methods": []})), "basebackup");
     assert_eq!(names(json!({"create_replica_method": ["a", "b"]})), "a b");
+}
+
+// rows: WD-01, WD-02, WD-03
+#[test]
+fn the_watchdog_has_loose_spellings() {
+    use WatchdogMode::{Automatic, Off, Required};
+    let read = |section: Value| {
+        let (config, warnings) = with(json!({"watchdog": section})).unwrap();
+        let unknown = warnings.iter().find(|line| line.starts_with("Watchdog mode")).cloned();
+        (config.settings().watchdog.clone(), unknown)
+    };
+    for (mode, wanted) in [
+        (json!("automatic"), Automatic),
+        (json!("Auto"), Automatic),
+        (json!("required"), Required),
+        (json!("REQUIRE"), Required),
+        (json!("off"), Off),
+        (json!("Disabled"), Off),
+        (json!("disable"), Off),
+        (json!(false), Off),
+    ] {
+        let (watchdog, unknown) = read(json!({"mode": mode}));
+        assert_eq!((watchdog.mode, unknown), (wanted, None), "{mode}");
+    }
+    for mode in [json!(true), json!("Perhaps")] {
+        let (watchdog, unknown) = read(json!({"mode": mode}));
+        assert_eq!(watchdog.mode, Off);
+        let shown = if mode == true { "true" } else { "perhaps" };
+        assert_eq!(unknown, Some(format!("Watchdog mode {shown} not recognized, disabling watchdog")));
+    }
+    let (watchdog, _) = read(json!({}));
+    assert_eq!((watchdog.mode, watchdog.safety_margin, watchdog.driver.as_str()), (Automatic, 5, "default"));
+    assert_eq!(watchdog.device, std::path::Path::new("/dev/watchdog"));
+    let given = json!({"device": "/dev/watchdog1", "driver": "testing", "safety_margin": "-1"});
+    let (watchdog, _) = read(given);
+    assert_eq!((watchdog.safety_margin, watchdog.driver.as_str()), (-1, "testing"));
+    assert_eq!(watchdog.device, std::path::Path::new("/dev/watchdog1"));
+    let error = with(json!({"watchdog": {"safety_margin": -2}})).unwrap_err().to_string();
+    assert!(error.contains("watchdog.safety_margin"), "{error}");
 }
 
 // rows: TAG-10
@@ -351,6 +391,7 @@ fn bootstrap_dcs_is_the_first_dynamic_configuration() {
     assert_eq!(config.use_bootstrap_dcs(), Ok(false));
 }
 
+// rows: BOOT-05
 #[test]
 fn keys_that_are_not_obeyed_are_named_once() {
     let (mut config, warnings) =
@@ -360,7 +401,9 @@ fn keys_that_are_not_obeyed_are_named_once() {
         assert_eq!(warnings.iter().filter(|line| line.starts_with(wanted)).count(), 1, "{warnings:?}");
     }
     assert_eq!(config.set_dynamic(&map(json!({"failsafe_mode": true}))), Ok(true));
-    assert_eq!(config.settings().bootstrap.as_ref().unwrap().method.as_ref().unwrap().name, "m");
+    let settings = config.settings();
+    let bootstrap = settings.bootstrap.as_ref().unwrap();
+    assert!(bootstrap.method.as_ref().unwrap().name == "m" && bootstrap.users);
 }
 
 #[test]

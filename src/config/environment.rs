@@ -47,7 +47,8 @@ enum Form {
     LogFormat,
 }
 
-const GLOBAL: [&str; 5] = ["name", "namespace", "scope", "thread_pool_size", "thread_stack_size"];
+const GLOBAL: [&str; 6] =
+    ["name", "namespace", "scope", "thread_pool_size", "thread_stack_size", "synchronous_mode_strict_placeholder"];
 
 /// (section, keys) that are read as `PATRONI_<SECTION>_<KEY>`.
 const SECTIONS: [(&str, &[(&str, Form)]); 5] = [

@@ -8,9 +8,17 @@ use serde_json::{Map, Value};
 use std::time::Duration;
 
 const MIN_LOOP_WAIT: i64 = 1;
+/// Dynamic, local or in the environment.
+pub(super) const STRICT_PLACEHOLDER: &str = "synchronous_mode_strict_placeholder";
 
-/// Reads the values. `postgresql` is the merged section: the switches for pg_rewind may also be local.
-pub(super) fn read(dynamic: &Map<String, Value>, postgresql: &Section<'_>, warnings: &mut Vec<String>) -> Global {
+/// Reads the values. `postgresql` is the merged section: the switches for pg_rewind may also be local; so may
+/// `strict_placeholder`, as long as the dynamic configuration does not say it.
+pub(super) fn read(
+    dynamic: &Map<String, Value>,
+    postgresql: &Section<'_>,
+    strict_placeholder: bool,
+    warnings: &mut Vec<String>,
+) -> Global {
     let mut reader = Reader { dynamic, warnings };
     let (ttl, loop_wait, retry_timeout) = timing(&mut reader);
     let seconds = |number: i64| Duration::from_secs(u64::try_from(number).unwrap_or(0));
@@ -34,6 +42,11 @@ pub(super) fn read(dynamic: &Map<String, Value>, postgresql: &Section<'_>, warni
         failsafe_mode: reader.switch("failsafe_mode"),
         synchronous_mode: reader.synchronous_mode(),
         synchronous_mode_strict: reader.switch("synchronous_mode_strict"),
+        strict_placeholder: match dynamic.get(STRICT_PLACEHOLDER) {
+            None | Some(Value::Null) => strict_placeholder,
+            Some(_) => reader.switch(STRICT_PLACEHOLDER),
+        },
+        primary_race_backoff: seconds(reader.integer(&["primary_race_backoff"], "s", 0, 0)),
         synchronous_node_count: u32::try_from(reader.integer(&["synchronous_node_count"], "", 1, 1)).unwrap_or(1),
         member_slots_ttl: seconds(reader.integer(&["member_slots_ttl"], "s", 1800, 0)),
         use_slots,

@@ -18,6 +18,7 @@ const ROOT: &[&str] = &[
     "watchdog",
     "tags",
     "citus",
+    "synchronous_mode_strict_placeholder",
 ];
 const DYNAMIC: &[&str] = &[
     "ttl",
@@ -35,6 +36,8 @@ const DYNAMIC: &[&str] = &[
     "failsafe_mode",
     "synchronous_mode",
     "synchronous_mode_strict",
+    "synchronous_mode_strict_placeholder",
+    "primary_race_backoff",
     "synchronous_node_count",
     "member_slots_ttl",
     "slots",

@@ -94,6 +94,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
+    // rows: BOOT-02, BOOT-17
     #[test]
     fn lists_and_mappings_become_options() {
         let option = |name: &str, value: Option<&str>| (name.to_owned(), value.map(str::to_owned));
@@ -110,6 +111,7 @@ mod tests {
         }
     }
 
+    // rows: BOOT-02
     #[test]
     fn what_cannot_be_used_is_left_out_and_named() {
         for (options, complaint) in [

@@ -81,7 +81,8 @@ pub(super) fn bootstrap(section: &Section<'_>) -> Option<Bootstrap> {
     if !section.present() {
         return None;
     }
-    if section.raw("users").is_some_and(python::truth) {
+    let users = section.raw("users").is_some_and(python::truth);
+    if users {
         section.warn(
             "User creation is not be supported starting from v4.0.0. Please use `bootstrap.post_bootstrap` script to \
              create users."
@@ -102,6 +103,7 @@ pub(super) fn bootstrap(section: &Section<'_>) -> Option<Bootstrap> {
         method,
         pg_hba: lines(section, "pg_hba").unwrap_or_default(),
         post_bootstrap: section.text("post_bootstrap").or_else(|| section.text("post_init")),
+        users,
     })
 }
 

@@ -1,7 +1,7 @@
 //! `restapi`, `ctl`, `log` and `watchdog` as typed settings.
 
 use super::address::{netloc, split_host_port};
-use super::loose::{Bytes, Count, Text};
+use super::loose::{Bytes, Count, Text, parse_bool};
 use super::python;
 use super::reader::Section;
 use super::settings::{BasicAuth, Ctl, Log, RestApi, Secret, VerifyClient, Watchdog, WatchdogMode};
@@ -134,13 +134,14 @@ fn level(section: &Section<'_>, key: &str) -> Option<String> {
 pub(super) fn watchdog(section: &Section<'_>) -> Watchdog {
     let mode = match section.raw("mode") {
         None => WatchdogMode::Automatic,
-        Some(Value::Bool(false)) => WatchdogMode::Off,
         Some(value) => match python::text(value).to_lowercase().as_str() {
-            "off" => WatchdogMode::Off,
+            "off" | "disable" | "disabled" => WatchdogMode::Off,
             "auto" | "automatic" => WatchdogMode::Automatic,
             "require" | "required" => WatchdogMode::Required,
-            _ => {
-                section.warn(format!("Watchdog mode {} not recognized, disabling watchdog", python::text(value)));
+            text => {
+                if parse_bool(value) != Some(false) {
+                    section.warn(format!("Watchdog mode {text} not recognized, disabling watchdog"));
+                }
                 WatchdogMode::Off
             }
         },

@@ -67,8 +67,13 @@ pub struct Global {
     pub synchronous_mode: SynchronousMode,
     /// `synchronous_mode_strict`.
     pub synchronous_mode_strict: bool,
+    /// `synchronous_mode_strict_placeholder`: a strict mode without standbys waits for those that it had, or for a name that
+    /// nobody has, instead of `*`.
+    pub strict_placeholder: bool,
     /// `synchronous_node_count`, at least 1.
     pub synchronous_node_count: u32,
+    /// `primary_race_backoff`: how long standbys that still receive WAL leave a lost leader key alone.
+    pub primary_race_backoff: Duration,
     /// `member_slots_ttl`.
     pub member_slots_ttl: Duration,
     /// `postgresql.use_slots` (default true).
@@ -87,6 +92,14 @@ pub struct Global {
     pub ignore_slots: Vec<Value>,
 }
 
+impl Global {
+    /// Strict synchronous replication that never lets any standby at all stand in for those that it knows.
+    #[must_use]
+    pub fn keeps_sync_names(&self) -> bool {
+        self.synchronous_mode_strict && self.strict_placeholder
+    }
+}
+
 impl Default for Global {
     fn default() -> Self {
         Self {
@@ -103,7 +116,9 @@ impl Default for Global {
             failsafe_mode: false,
             synchronous_mode: SynchronousMode::Off,
             synchronous_mode_strict: false,
+            strict_placeholder: false,
             synchronous_node_count: 1,
+            primary_race_backoff: Duration::ZERO,
             member_slots_ttl: Duration::from_secs(1800),
             use_slots: true,
             use_pg_rewind: false,
@@ -115,6 +130,9 @@ impl Default for Global {
         }
     }
 }
+
+/// In `synchronous_standby_names` the name of a standby that never comes (see [`Global::strict_placeholder`]).
+pub const STRICT_PLACEHOLDER_NAME: &str = "__patroni_strict_sync_replica_placeholder__";
 
 /// `synchronous_mode`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -275,6 +293,8 @@ pub struct Bootstrap {
     pub pg_hba: Vec<String>,
     /// `post_bootstrap` or `post_init`: command.
     pub post_bootstrap: Option<String>,
+    /// `users` is set: it has no effect, which the log says when the cluster is made (BOOT-05).
+    pub users: bool,
 }
 
 /// A custom bootstrap or replica creation method: its section as written.

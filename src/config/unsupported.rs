@@ -44,7 +44,7 @@ const fn no_effect(key: &'static str) -> Unsupported {
 }
 
 /// The table.
-pub const UNSUPPORTED: [Unsupported; 13] = [
+pub const UNSUPPORTED: [Unsupported; 12] = [
     not_yet("consul", Layer::Local),
     not_yet("etcd", Layer::Local),
     not_yet("exhibitor", Layer::Local),
@@ -52,7 +52,6 @@ pub const UNSUPPORTED: [Unsupported; 13] = [
     not_yet("raft", Layer::Local),
     not_yet("zookeeper", Layer::Local),
     not_yet("citus", Layer::Local),
-    not_yet("watchdog", Layer::Local),
     not_yet("standby_cluster", Layer::Dynamic),
     no_effect("thread_pool_size"),
     no_effect("thread_stack_size"),
@@ -84,7 +83,6 @@ fn is_set(key: &str, tree: &Map<String, Value>) -> bool {
         return false;
     };
     match key {
-        "watchdog" => value.get("mode").is_none_or(|mode| parse_bool(mode) != Some(false)),
         "log.traceback_level" => value.as_str().is_some_and(|level| !level.eq_ignore_ascii_case("error")),
         _ => python::truth(value) && parse_bool(value) != Some(false),
     }
@@ -102,12 +100,11 @@ mod tests {
     #[test]
     fn each_key_has_one_line() {
         let local = json!({"etcd": {"host": "a"}, "citus": {"group": 0},
-            "thread_pool_size": 6, "watchdog": {"mode": "required"}});
+            "thread_pool_size": 6});
         let dynamic = json!({"standby_cluster": {"host": "a"}});
         let wanted = [
             "etcd is not supported yet as a configuration store",
             "citus is not supported yet",
-            "watchdog is not supported yet",
             "standby_cluster is not supported yet",
             "thread_pool_size has no effect",
         ];
@@ -116,9 +113,9 @@ mod tests {
 
     #[test]
     fn what_is_off_is_not_named() {
-        let local = json!({"etcd3": {"host": "a"}, "watchdog": {"mode": false},
-            "standby_cluster": {"host": "a"}, "log": {"traceback_level": "ERROR"}});
-        let dynamic = json!({"standby_cluster": null, "watchdog": {"mode": "required"}});
+        let local = json!({"etcd3": {"host": "a"}, "standby_cluster": {"host": "a"},
+            "log": {"traceback_level": "ERROR"}});
+        let dynamic = json!({"standby_cluster": null});
         assert_eq!(of(local, dynamic), Vec::<String>::new());
     }
 

@@ -2,6 +2,7 @@
 
 mod fence;
 mod kill;
+pub mod watchdog;
 
 pub use fence::{Fence, FenceError};
 

@@ -140,10 +140,9 @@ pub enum Command {
         /// Role argument.
         role: Role,
     },
-    /// Activate the watchdog. Ok, or Failed when it is required and cannot be.
+    /// Activate the watchdog. Ok, or Failed when it is required and cannot be. (It is fed without a command, by every
+    /// renewal of the right to lead.)
     WatchdogActivate,
-    /// Feed it.
-    WatchdogKeepalive,
     /// Disable it.
     WatchdogDisable,
 }

@@ -206,9 +206,6 @@ impl<'a> Cycle<'a> {
     pub fn right_renewed(&mut self, outcome: &Outcome) {
         self.memory.note_right(outcome);
         self.facts.is_leader = self.memory.leads_until().is_some_and(|until| until > self.view.now);
-        if self.view.watchdog.active {
-            self.tail(Command::WatchdogKeepalive);
-        }
     }
 
     /// I lead no longer.
@@ -314,9 +311,19 @@ impl<'a> Cycle<'a> {
         self.tail(Command::Callback { event, role });
     }
 
-    /// Disables the watchdog where there is one.
+    /// Activates the watchdog where there is one. `false`: it is required and cannot be activated.
+    pub fn activate_watchdog(&mut self) -> Result<bool, Stop> {
+        let watchdog = self.view.watchdog;
+        if watchdog.active || !watchdog.wanted {
+            return Ok(true);
+        }
+        let activated = self.ask(Command::WatchdogActivate)? == Outcome::Ok;
+        Ok(activated || !watchdog.required)
+    }
+
+    /// Disables the watchdog where there is one: nothing is left that it would have to end.
     pub fn disable_watchdog(&mut self) {
-        if self.view.watchdog.active {
+        if self.view.watchdog.active && !self.will(|command| *command == Command::WatchdogDisable) {
             self.tail(Command::WatchdogDisable);
         }
     }

@@ -35,6 +35,8 @@ pub enum Invariant {
     FailsafeTakesAll,
     /// INV-12: who has left the lead to a primary without a store does not ask for the lock.
     KeepsPromise,
+    /// INV-13: where a watchdog is required, a promotion begins only while it counts (unless paused).
+    PromotesOnlyWatched,
 }
 
 impl Invariant {
@@ -54,6 +56,7 @@ impl Invariant {
             Self::RewindsFromAnotherLeader => "INV-10",
             Self::FailsafeTakesAll => "INV-11",
             Self::KeepsPromise => "INV-12",
+            Self::PromotesOnlyWatched => "INV-13",
         }
     }
 }
@@ -123,6 +126,9 @@ pub fn check_round(view: &View, round: &Round) -> Vec<Violation> {
         if matches!(job, Job::Promote { .. }) && !lease_in(view) {
             broken(Invariant::PromotesOnlyWithLease, "a promotion without a lease of this cycle");
         }
+        if matches!(job, Job::Promote { .. }) && !view.global.pause && !is_watched(view) {
+            broken(Invariant::PromotesOnlyWatched, "a promotion without the watchdog that is required");
+        }
         if view.global.pause && !was_asked_for(view) && touches_server(view, job) {
             broken(Invariant::PausedLeavesServer, &format!("{:?} in pause", job.kind()));
         }
@@ -180,6 +186,12 @@ fn lease_in(view: &View) -> bool {
         matches!(c, Command::RenewLeader | Command::AcquireLeader | Command::ReleaseLeader { .. })
     };
     matches!(view.done.iter().rfind(words), Some((_, Outcome::Leased { .. })))
+}
+
+/// A required watchdog counts, or was made to in this cycle.
+fn is_watched(view: &View) -> bool {
+    let activated = |(c, o): &(Command, Outcome)| *c == Command::WatchdogActivate && *o == Outcome::Ok;
+    !view.watchdog.required || view.watchdog.active || view.done.iter().any(activated)
 }
 
 /// A request, a switchover or a demotion that one of these began.

@@ -25,6 +25,10 @@ pub struct Memory {
     pub waiting: Vec<(JobId, RequestId)>,
     /// The timeline last seen on my server.
     pub last_timeline: Option<Timeline>,
+    /// The position last seen on my server.
+    pub position: Option<Lsn>,
+    /// Since when the race is left alone because of `primary_race_backoff`.
+    pub backing_off_since: Option<Mono>,
 
     /// The present job under the name that log lines give it.
     pub action: Option<(JobId, String)>,

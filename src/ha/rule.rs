@@ -107,6 +107,8 @@ pub enum Rule {
     RemovingData,
 
     // --- no leader ---
+    /// The race is left alone for so many seconds still, since WAL comes in.
+    RaceBackoff(u64),
     /// The race is won; the server is a primary already.
     AcquiredLock,
     /// The race is won; the promotion begins.
@@ -145,6 +147,10 @@ pub enum Rule {
     PromotionPostponed,
     /// The pre_promote script failed: key released.
     PromotionCancelled,
+    /// A required watchdog could not be activated: demotion.
+    DemotedWithoutWatchdog,
+    /// A required watchdog could not be activated: key released.
+    NotPromotedWithoutWatchdog,
 
     // --- somebody else's lock ---
     /// A primary without the lock.

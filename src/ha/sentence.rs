@@ -19,6 +19,9 @@ fn text(rule: &Rule, me: &str) -> String {
         Rule::JobRefused(action, other) => format!("Failed to run {action}, {other} is already in progress"),
         Rule::LostLeaderDuringJob(action) => format!("lost leader lock during {action}"),
         Rule::StillStarting(left) => format!("PostgreSQL is still starting up, {left} seconds until timeout"),
+        Rule::RaceBackoff(left) => {
+            format!("My ({me}) wal position moved since last heart beat loop, {left} seconds until leader race")
+        }
         Rule::Cloning(from) => format!("trying to bootstrap {from}"),
         Rule::ReleasedWithoutData(empty) => format!(
             "released leader key voluntarily as data dir {} and currently leader",
@@ -96,6 +99,8 @@ fn fixed(rule: &Rule) -> Option<&'static str> {
         Rule::LostLockPaused => "continue to run as primary after failing to update leader lock in DCS",
         Rule::LostLockNotPromoting => "not promoting because failed to update leader lock in DCS",
         Rule::PromotionCancelled => "Promotion cancelled because the pre-promote script failed",
+        Rule::DemotedWithoutWatchdog => "Demoting self because watchdog could not be activated",
+        Rule::NotPromotedWithoutWatchdog => "Not promoting self because watchdog could not be activated",
         Rule::PromotionPostponed => {
             "Postponing promotion because synchronous replication state was updated by somebody else"
         }

@@ -110,4 +110,6 @@ pub struct WatchdogReport {
     pub active: bool,
     /// It could be activated (or is not required).
     pub healthy: bool,
+    /// It has to be activated before this member leads: there is one, or one is required.
+    pub wanted: bool,
 }

@@ -136,30 +136,41 @@ async fn run_method(
     Ok(start)
 }
 
-/// Users and rights, with the user's script in between: it runs when the superuser can log in (BOOT-04, BOOT-06).
-pub async fn post_bootstrap(server: &Server, cancel: &Cancel) -> Result<(), PgError> {
+/// Users and rights, with the user's script in between: it runs when the superuser can log in (BOOT-04, BOOT-06). Returns
+/// whether the server must be restarted to have its final configuration.
+pub async fn post_bootstrap(server: &Server, cancel: &Cancel) -> Result<bool, PgError> {
     users::set_superuser(server).await?;
     run_script(server, cancel).await?;
     users::create_others(server).await?;
+    if server.settings().bootstrap.as_ref().is_some_and(|b| b.users) {
+        error!(
+            "User creation is not be supported starting from v4.0.0. Please use \"bootstrap.post_bootstrap\" script to \
+             create users."
+        );
+    }
+    let mut restart = false;
     if server.custom_bootstrap().running {
-        end_custom_bootstrap(server).await?;
+        restart = end_custom_bootstrap(server).await?;
     }
     // Sessions from before may have been let in without the password.
     close_all(server).await;
-    Ok(())
+    Ok(restart)
 }
 
 /// Takes back the access without password that a custom bootstrap opened, and what was left of its recovery (BOOT-10).
-/// Parameters that need a restart show up as pending then.
-async fn end_custom_bootstrap(server: &Server) -> Result<(), PgError> {
+/// Returns whether that takes a restart: `hba_file` leads elsewhere, or the recovery had to have other limits.
+async fn end_custom_bootstrap(server: &Server) -> Result<bool, PgError> {
     server.set_custom_bootstrap(CustomBootstrap::default());
-    if server.settings().postgresql.pg_hba.is_none() {
+    let elsewhere = !hba::own_files(server).contains(&"pg_hba.conf");
+    if elsewhere || server.settings().postgresql.pg_hba.is_none() {
         files::remove(&server.config_dir().join("pg_hba.conf"))?;
         config_writer::restore_backups(server).await?;
     }
     config_writer::remove_recovery_files(server)?;
     config_files::rewrite(server).await?;
-    postmaster::reload(server)
+    let pending = config_files::pending_restart(server).await?;
+    postmaster::reload(server)?;
+    Ok(elsewhere || !pending.is_empty())
 }
 
 async fn run_script(server: &Server, cancel: &Cancel) -> Result<(), PgError> {
@@ -196,6 +207,7 @@ async fn run_script(server: &Server, cancel: &Cancel) -> Result<(), PgError> {
 mod tests {
     use super::*;
 
+    // rows: BOOT-02
     #[test]
     fn initdb_options_become_arguments() {
         let options = |pairs: &[(&str, Option<&str>)]| -> Vec<(String, Option<String>)> {

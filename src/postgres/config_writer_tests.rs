@@ -138,6 +138,7 @@ async fn before_12_recovery_has_a_file_of_its_own() {
     assert!(p.read("postgresql.conf").contains("wal_level = 'replica'\n"));
 }
 
+// rows: BOOT-09, BOOT-11
 #[tokio::test]
 async fn a_custom_bootstrap_recovers_to_its_target() {
     let p = place("15", |s| {

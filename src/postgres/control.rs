@@ -134,7 +134,7 @@ impl PostgresControl for Server {
         bootstrap::custom_bootstrap(self, &cancel).await
     }
 
-    async fn post_bootstrap(&self, cancel: Cancel) -> Result<(), PgError> {
+    async fn post_bootstrap(&self, cancel: Cancel) -> Result<bool, PgError> {
         bootstrap::post_bootstrap(self, &cancel).await
     }
 

@@ -243,6 +243,7 @@ mod tests {
         value.as_object().cloned().unwrap()
     }
 
+    // rows: BOOT-17
     #[test]
     fn basebackup_gets_its_options_and_compression_only_from_the_server() {
         let options = |pairs: &[(&str, Option<&str>)]| -> Vec<(String, Option<String>)> {
@@ -256,6 +257,7 @@ mod tests {
         assert!(basebackup_arguments(&client_side, PgVersion(150_000)).is_empty());
     }
 
+    // rows: BOOT-16
     #[test]
     fn custom_methods_get_their_keys_and_ours() {
         let given = [("scope", "batman"), ("connstring", "host=a")];
@@ -288,6 +290,161 @@ mod tests {
         }
     }
 
+    /// A server with these creation methods; `basebackup` is a program that fails.
+    fn server_with_methods(dir: &std::path::Path, methods: &[(&str, Value)]) -> Server {
+        let program = dir.join("pg_basebackup");
+        write_script(&program, "echo basebackup >> ${1#--pgdata=}.calls; exit 1");
+        let mut settings = super::super::test_settings::settings(&dir.join("data"));
+        settings.postgresql.bin_name.insert("pg_basebackup".to_owned(), program.display().to_string());
+        settings.postgresql.create_replica_methods = methods
+            .iter()
+            .map(|(name, options)| CustomMethod { name: (*name).to_owned(), options: map(options.clone()) })
+            .collect();
+        Server::new(std::sync::Arc::new(settings), crate::clock::Clock::system())
+    }
+
+    fn write_script(path: &std::path::Path, text: &str) {
+        use std::os::unix::fs::PermissionsExt;
+        std::fs::write(path, format!("#!/bin/sh\n{text}\n")).unwrap();
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    }
+
+    /// A method that notes its name and what it finds, and leaves a file.
+    fn method(dir: &std::path::Path, name: &str, code: u8) -> String {
+        let path = dir.join(name);
+        let data = dir.join("data");
+        let (data, calls) = (data.display(), dir.join("data.calls"));
+        let text = format!(
+            "echo {name} $(ls {data} 2>/dev/null) >> {}; mkdir -p {data}; touch {data}/{name}; echo \"$@\" > {}.args; exit {code}",
+            calls.display(),
+            path.display()
+        );
+        write_script(&path, &text);
+        path.display().to_string()
+    }
+
+    fn calls(dir: &std::path::Path) -> Vec<String> {
+        let text = std::fs::read_to_string(dir.join("data.calls")).unwrap_or_default();
+        text.lines().map(|line| line.trim().to_owned()).collect()
+    }
+
+    fn never() -> (tokio::sync::watch::Sender<bool>, Cancel) {
+        tokio::sync::watch::channel(false)
+    }
+
+    // rows: BOOT-15, BOOT-16
+    #[tokio::test]
+    async fn methods_are_tried_in_order_until_one_succeeds() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = dir.path();
+        let server = server_with_methods(
+            place,
+            &[
+                ("one", json!({"command": method(place, "one", 3)})),
+                ("two", json!({"command": method(place, "two", 4), "keep_data": true, "no_params": true, "own": 1})),
+                ("three", json!({"command": format!("{} 'a b'", method(place, "three", 0)), "level": "x"})),
+                ("four", json!({"command": method(place, "four", 0)})),
+            ],
+        );
+        std::fs::create_dir_all(place.join("data")).unwrap();
+        std::fs::write(place.join("data/old"), "").unwrap();
+        let (_owner, cancel) = never();
+        let source = upstream();
+        create_replica(&server, Some(&source), false, &cancel).await.unwrap();
+        // Each finds an empty directory but the one that keeps what is there; what a failed one left is removed unless
+        // it keeps its data.
+        assert_eq!(calls(place), ["one", "two", "three"]);
+        assert!(place.join("data/three").exists() && !place.join("data/two").exists());
+        let args = |name: &str| std::fs::read_to_string(place.join(format!("{name}.args"))).unwrap();
+        let data = place.join("data").display().to_string();
+        let ours = format!("--scope=batman --role=replica --datadir={data} --connstring=");
+        assert!(args("one").starts_with(&ours), "{}", args("one"));
+        assert!(args("one").contains("host=10.0.0.1") && !args("one").contains("rep-pass"), "{}", args("one"));
+        assert_eq!(args("two").trim(), "--own=1");
+        assert!(args("three").starts_with(&format!("a b --level=x {ours}")), "{}", args("three"));
+    }
+
+    // rows: BOOT-16
+    #[tokio::test]
+    async fn a_method_may_keep_what_is_there_and_what_it_left() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = dir.path();
+        let keeps =
+            |name: &str, code| (json!({"command": method(place, name, code), "keep_data": true}), name.to_owned());
+        let (one, two) = (keeps("one", 1), keeps("two", 0));
+        let server = server_with_methods(place, &[("one", one.0), ("two", two.0)]);
+        std::fs::create_dir_all(place.join("data")).unwrap();
+        std::fs::write(place.join("data/old"), "").unwrap();
+        let (_owner, cancel) = never();
+        create_replica(&server, Some(&upstream()), false, &cancel).await.unwrap();
+        assert_eq!(calls(place), ["one old", "two old one"]);
+        assert!(place.join("data/old").exists());
+    }
+
+    // rows: BOOT-14
+    #[tokio::test]
+    async fn without_a_leader_only_methods_that_need_none_run() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = dir.path();
+        let server = server_with_methods(
+            place,
+            &[
+                ("basebackup", json!({"no_leader": true})),
+                ("needs", json!({"command": method(place, "needs", 0)})),
+                ("alone", json!({"command": method(place, "alone", 0), "no_leader": "1"})),
+            ],
+        );
+        let (_owner, cancel) = never();
+        create_replica(&server, None, false, &cancel).await.unwrap();
+        assert_eq!(calls(place), ["alone"]);
+        let args = std::fs::read_to_string(place.join("alone.args")).unwrap();
+        assert!(args.contains("--no_leader=1") && args.trim().ends_with("--connstring="), "{args}");
+        let none = server_with_methods(place, &[("needs", json!({"command": method(place, "needs", 0)}))]);
+        let error = create_replica(&none, None, false, &cancel).await.unwrap_err().to_string();
+        assert!(error.contains("without a leader"), "{error}");
+    }
+
+    // rows: BOOT-15, BOOT-17
+    #[tokio::test]
+    async fn basebackup_is_tried_twice_and_is_the_default_and_the_choice_from_a_leader() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = dir.path();
+        let (_owner, cancel) = never();
+        let own = ("own", json!({"command": method(place, "own", 0)}));
+        for (methods, only) in [(vec![], false), (vec![own], true)] {
+            let server = server_with_methods(place, &methods);
+            let began = crate::clock::Clock::system().mono();
+            let error = create_replica(&server, Some(&upstream()), only, &cancel).await.unwrap_err().to_string();
+            assert!(error.contains("basebackup"), "{error}");
+            assert!(crate::clock::Clock::system().mono().since(began) >= RETRY_PAUSE);
+            assert_eq!(calls(place), ["basebackup", "basebackup"]);
+            std::fs::remove_file(place.join("data.calls")).unwrap();
+        }
+    }
+
+    // rows: BOOT-18
+    #[tokio::test]
+    async fn after_a_copy_the_saved_files_are_back_and_nothing_promotes_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = dir.path();
+        let data = place.join("data");
+        let fills = place.join("fills");
+        let text = format!(
+            "mkdir -p {0}; echo 15 > {0}/PG_VERSION; echo saved > {0}/postgresql.conf.backup; echo hba > {0}/pg_hba.conf; \
+             echo old > {0}/pg_hba.conf.backup; touch {0}/promote",
+            data.display()
+        );
+        write_script(&fills, &text);
+        let server = server_with_methods(place, &[("own", json!({"command": fills.display().to_string()}))]);
+        let (_owner, cancel) = never();
+        create_replica(&server, Some(&upstream()), false, &cancel).await.unwrap();
+        let read = |name: &str| std::fs::read_to_string(data.join(name)).unwrap();
+        assert_eq!((read("postgresql.conf"), read("pg_hba.conf")), ("saved\n".to_owned(), "hba\n".to_owned()));
+        assert_eq!(read("pg_ident.conf"), "");
+        assert!(!data.join("promote").exists());
+    }
+
+    // rows: BOOT-21
     #[tokio::test]
     async fn a_cancelled_copy_ends_at_once_and_leaves_nothing() {
         let dir = tempfile::tempdir().unwrap();

@@ -179,6 +179,7 @@ mod tests {
         assert_eq!(written(&elsewhere("pg_hba.conf")).await.len(), 1);
     }
 
+    // rows: BOOT-10
     #[tokio::test]
     async fn a_custom_bootstrap_trusts_this_machine() {
         let dir = tempfile::tempdir().unwrap();

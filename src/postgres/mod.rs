@@ -213,8 +213,9 @@ pub trait PostgresControl {
     /// The custom bootstrap method (BOOT-08); returns how to start.
     async fn custom_bootstrap(&self, cancel: Cancel) -> Result<StartAs, PgError>;
 
-    /// Users, rights, `post_bootstrap` script (BOOT-04, BOOT-06).
-    async fn post_bootstrap(&self, cancel: Cancel) -> Result<(), PgError>;
+    /// Users, rights, `post_bootstrap` script (BOOT-04, BOOT-06). Returns whether the server must be restarted to have
+    /// its final configuration.
+    async fn post_bootstrap(&self, cancel: Cancel) -> Result<bool, PgError>;
 
     /// Fills the empty data directory from `source` by the configured methods (BOOT-13 to BOOT-18), or by
     /// pg_basebackup only.

@@ -337,6 +337,36 @@ mod tests {
         assert!(matches!(error, PgError::Program(ref text) if text.contains("/nowhere/program")), "{error}");
     }
 
+    // rows: BOOT-21
+    #[tokio::test]
+    async fn who_ignores_the_request_to_end_is_killed_with_the_whole_tree() {
+        let (owner, cancel) = watch::channel(false);
+        let dir = tempfile::tempdir().unwrap();
+        let pids = dir.path().join("pids");
+        // The grandchild has a session of its own: a signal to the group does not reach it.
+        let script =
+            format!("trap '' TERM; setsid sh -c \"trap '' TERM; sleep 1000\" & echo $$ $! > {}; wait", pids.display());
+        let canceller = async {
+            let mut started = None;
+            while started.is_none() {
+                started = std::fs::read_to_string(&pids).ok().filter(|text| text.ends_with('\n'));
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            let since = crate::clock::Clock::system().mono();
+            owner.send(true).unwrap();
+            (started.unwrap(), since)
+        };
+        let (result, (started, since)) = tokio::join!(sh(&script).run(&cancel), canceller);
+        assert_eq!(result, Err(PgError::Cancelled));
+        let took = crate::clock::Clock::system().mono().since(since);
+        assert!(took >= TERM_PATIENCE && took < TERM_PATIENCE * 2, "{took:?}");
+        for pid in started.split_whitespace() {
+            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            assert!(stat.is_empty() || stat.contains(") Z"), "{stat}");
+        }
+    }
+
+    // rows: BOOT-21
     #[tokio::test]
     async fn a_raised_flag_ends_the_program_and_its_children() {
         let (owner, cancel) = watch::channel(false);

@@ -5,7 +5,7 @@ use super::parameters::{self, Parameters};
 use super::{PgError, Server, StartAs, conf_file, config_files, config_writer};
 use crate::cluster::SyncNames;
 use crate::config::Settings;
-use crate::config::settings::SynchronousMode;
+use crate::config::settings::{STRICT_PLACEHOLDER_NAME, SynchronousMode};
 use crate::types::PgVersion;
 
 const NAME: &str = "synchronous_standby_names";
@@ -65,8 +65,9 @@ fn unsaid(server: &Server, start: Option<&StartAs>, version: PgVersion) -> Strin
     let strict = server.settings().global.synchronous_mode_strict;
     let standby = start.is_none() && config_writer::has_recovery_file(server, version);
     // A cluster that must not lose anything does not begin with commits that nobody else has (SYNC-08).
-    let star = if strict && !standby { "*" } else { "" };
-    kept.filter(|text| !text.is_empty()).unwrap_or_else(|| star.to_owned())
+    let filler = if server.settings().global.strict_placeholder { STRICT_PLACEHOLDER_NAME } else { "*" };
+    let filler = if strict && !standby { filler } else { "" };
+    kept.filter(|text| !text.is_empty()).unwrap_or_else(|| filler.to_owned())
 }
 
 /// Whether the rules own the parameter by the settings: not in a standby cluster (SYNC-19).

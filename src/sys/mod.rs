@@ -5,6 +5,7 @@ pub mod init;
 mod pidfd;
 mod process;
 mod run;
+pub mod watchdog;
 
 pub use pidfd::Process;
 pub use process::{

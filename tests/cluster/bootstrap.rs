@@ -47,7 +47,7 @@ fn three_members_from_nothing() {
     assert_eq!(cluster.writable(), [leader]);
 }
 
-// rows: CB-08
+// rows: CB-08, BOOT-05
 #[test]
 fn users_and_script_of_a_new_cluster() {
     let Some(mut cluster) = Cluster::new("users") else { return };
@@ -57,11 +57,13 @@ fn users_and_script_of_a_new_cluster() {
         format!("#!/bin/sh\necho \"$1\" > {}\npsql -w -d \"$1\" -c 'CREATE TABLE from_script ()'\n", marker.display());
     std::fs::write(&script, text).unwrap();
     std::process::Command::new("chmod").arg("755").arg(&script).status().unwrap();
-    cluster.add(NodeOptions::new(0).with(json!({"bootstrap": {"post_bootstrap": script}})));
+    let users = json!({"admin": {"password": "admin"}});
+    cluster.add(NodeOptions::new(0).with(json!({"bootstrap": {"post_bootstrap": script, "users": users}})));
     cluster.wait_leader(40);
     let node = &cluster.nodes[0];
     assert_eq!(node.sql("SELECT count(*) FROM from_script"), Ok("0".to_owned()));
     assert!(std::fs::read_to_string(marker).unwrap().contains(&node.pg_port.to_string()));
+    assert!(node.log().contains("ERROR: User creation is not be supported starting from v4.0.0."), "{}", node.log());
     let roles = node.sql("SELECT string_agg(rolname || ':' || rolsuper || ':' || rolreplication, ' ' ORDER BY rolname) FROM pg_roles WHERE rolname !~ '^pg_'");
     assert_eq!(roles, Ok("postgres:true:true replicator:false:true rewinder:false:false".to_owned()));
 }

@@ -401,6 +401,7 @@ fn a_copy_is_made_by_methods_in_order() {
     });
 }
 
+// rows: BOOT-02
 #[test]
 fn a_new_cluster_is_bootstrapped() {
     as_postgres("a_new_cluster_is_bootstrapped", async {
@@ -434,6 +435,7 @@ fn a_new_cluster_is_bootstrapped() {
     });
 }
 
+// rows: BOOT-08, BOOT-10
 #[test]
 fn a_custom_method_makes_a_cluster() {
     as_postgres("a_custom_method_makes_a_cluster", async {

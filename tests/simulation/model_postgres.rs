@@ -358,9 +358,10 @@ impl PostgresControl for ModelPostgres {
         Err(PgError::Program("no such method".to_owned()))
     }
 
-    async fn post_bootstrap(&self, cancel: Cancel) -> Result<(), PgError> {
+    async fn post_bootstrap(&self, cancel: Cancel) -> Result<bool, PgError> {
         self.connect().await?;
-        self.cancellable(100, 1000, cancel).await
+        self.cancellable(100, 1000, cancel).await?;
+        Ok(false)
     }
 
     async fn create_replica(&self, source: Option<&Upstream>, _: bool, cancel: Cancel) -> Result<(), PgError> {

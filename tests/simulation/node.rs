@@ -16,8 +16,8 @@ use patroni::actors::peers::Peers;
 use patroni::actors::snapshot_publisher::SnapshotPublisher;
 use patroni::actors::watchdog::Watchdog;
 use patroni::actors::{CallbackRunner, PostgresMonitor, PostgresSupervisor, SlotManager, SyncManager};
-use patroni::config::settings::WatchdogMode;
 use patroni::dcs::Dcs;
+use patroni::fencing::watchdog::{Keeper, WatchdogLine, WatchdogPlan, driver};
 use patroni::fencing::{Fencing, NoFence};
 use patroni::ha::{Memory, Request, Round, View};
 use patroni::postgres::PostgresControl;
@@ -135,6 +135,8 @@ fn wire(build: &Build) -> Addr<Coordinator> {
         true => Box::new(ModelFence { world: Arc::clone(&world), node }),
         false => Box::new(NoFence),
     };
+    let keeper = Keeper::new(WatchdogPlan::new(&settings), driver).unwrap();
+    let line = WatchdogLine::inline(keeper, clock.clone());
     Coordinator::create(|context| {
         let me = context.address();
         let wake = me.clone().recipient();
@@ -150,6 +152,7 @@ fn wire(build: &Build) -> Addr<Coordinator> {
             reread: Vec::new(),
         });
         session.do_send(WatchStore(me.clone().recipient()));
+        let watchdog = Watchdog::new(line, clock.clone(), &settings, me.clone().recipient()).start();
         let partners = Partners {
             load: session.clone().recipient(),
             store: session.recipient(),
@@ -160,7 +163,8 @@ fn wire(build: &Build) -> Addr<Coordinator> {
             sync: SyncManager::new(control.clone()).start().recipient(),
             peers: peers.recipient(),
             callbacks: CallbackRunner::new(control).start().recipient(),
-            watchdog: Watchdog::new(WatchdogMode::Off, me.recipient()).start().recipient(),
+            watchdog: watchdog.clone().recipient(),
+            watchdog_feed: watchdog.recipient(),
             config: config.clone().recipient(),
             data_dir_seen: guardian.clone().recipient(),
         };

@@ -279,6 +279,7 @@ impl Coordinator {
         }
         self.answered(index, ctx);
         if let Some((until, outcome)) = right {
+            // Not at the end of the cycle: the rest of it may take longer than the old lease lasts.
             self.right_to_lead(until, &outcome);
         }
         if let Some(cluster) = read {

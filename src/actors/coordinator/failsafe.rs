@@ -1,11 +1,10 @@
-//! The right to lead: who is told when mine is renewed, and whom I leave in the lead without a store (POST /failsafe). A call
-//! is answered at once, between the steps of a cycle, so that no lock is asked for between the promise and its note.
+//! Whom I leave in the lead without a store (POST /failsafe). A call is answered at once, between the steps of a cycle, so that no lock is asked for between the promise and its note.
 
 use super::Coordinator;
 use crate::actors::messages::{HearPrimary, Verdict};
 use crate::cluster::{FailsafeCall, Role};
+use crate::ha::Command;
 use crate::ha::memory::FailsafeCaller;
-use crate::ha::{Command, Outcome};
 use crate::types::Mono;
 use actix::Handler;
 
@@ -13,15 +12,6 @@ use actix::Handler;
 const LEADS: &str = "Running as a leader";
 
 impl Coordinator {
-    /// The right to lead was renewed, by the leader key or by the word of all members. The fence and the REST API hear of
-    /// it now and not at the end of the cycle: the rest of it may take longer than the old right lasts.
-    pub(super) fn right_to_lead(&mut self, until: Mono, outcome: &Outcome) {
-        self.memory.note_right(outcome);
-        self.fence.lease(until, self.settings.global.ttl);
-        self.publisher.failsafe(self.shown_failsafe());
-        self.publisher.lease(self.memory.shown_lease());
-    }
-
     /// Until when fail-safe mode is shown to be active: on the primary that it holds up, and on those who agreed.
     pub(super) fn shown_failsafe(&self) -> Option<Mono> {
         self.memory.shown_failsafe().max(self.caller.as_ref().map(|c| c.until))

@@ -37,6 +37,33 @@ fn questions_of_a_primary_end_before_its_lease_and_those_of_a_standby_have_their
     }
 }
 
+// rows: WD-05
+#[test]
+fn the_watchdog_is_fed_by_a_renewed_lease_at_once_and_by_nothing_else() {
+    on_paused_clock(async {
+        let mut rig = rig(leader);
+        rig.gather().await;
+        let renew = rig.command().await;
+        assert!(rig.fed.try_recv().is_err(), "a cycle alone is no reason");
+        let until = rig.clock.mono() + Duration::from_secs(30);
+        answer(&renew, Outcome::Leased { until });
+        assert_eq!(rig.fed.recv().await, Some(until));
+        assert_eq!(rig.clock.mono() + Duration::from_secs(30), until, "not at the end of the cycle");
+        for _ in 0..2 {
+            let command = rig.command().await;
+            answer(&command, Outcome::Ok);
+        }
+        for refused in [Outcome::Conflict, Outcome::Unknown("late".to_owned()), Outcome::Ok] {
+            rig.gather().await;
+            let renew = rig.command().await;
+            answer(&renew, refused);
+            while rig.got.try_recv().is_ok() {}
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        assert!(rig.fed.try_recv().is_err(), "what was not renewed feeds nothing");
+    });
+}
+
 /// A demotion is under way from the first cycle on.
 fn demoting(mode: DemoteMode) -> Round {
     let demotion = Demotion { mode, stop: None, stopped: None, role: Role::Primary, released: false, wait_until: None };

@@ -25,6 +25,8 @@ pub(super) const FAILSAFE_BUDGET: Duration = Duration::from_millis(4_200);
 const STEP_BUDGET: Duration = Duration::from_secs(6);
 /// A question that takes more than one connection, or a program.
 const LONG_STEP_BUDGET: Duration = Duration::from_secs(12);
+/// A device of the kernel is opened or closed.
+const DEVICE_BUDGET: Duration = Duration::from_secs(3);
 /// What is only handed over.
 const NOTICE_BUDGET: Duration = Duration::from_secs(2);
 
@@ -61,7 +63,7 @@ pub(super) fn route(command: &Command) -> Route {
         Command::SyncSlots(_) => Route::Slots,
         Command::SetSyncNames(_) | Command::ProduceWal => Route::Sync,
         Command::Callback { .. } => Route::Callbacks,
-        Command::WatchdogActivate | Command::WatchdogKeepalive | Command::WatchdogDisable => Route::Watchdog,
+        Command::WatchdogActivate | Command::WatchdogDisable => Route::Watchdog,
     }
 }
 
@@ -98,10 +100,8 @@ pub(super) fn budget(command: &Command, global: &Global) -> Duration {
         | Command::SyncSlots(_)
         | Command::SetSyncNames(_)
         | Command::ProduceWal => STEP_BUDGET,
-        Command::Callback { .. }
-        | Command::WatchdogActivate
-        | Command::WatchdogKeepalive
-        | Command::WatchdogDisable => NOTICE_BUDGET,
+        Command::WatchdogActivate | Command::WatchdogDisable => DEVICE_BUDGET,
+        Command::Callback { .. } => NOTICE_BUDGET,
     }
 }
 

@@ -4,7 +4,7 @@ use super::*;
 use crate::actors::config_store::DynamicApplied;
 use crate::actors::messages::{Ask, ClusterLoaded, Executed, Observed, SettingsChanged, StatusAnswered, Wake};
 use crate::api::Snapshot;
-use crate::cluster::{Cluster, NodeStatus, Revision};
+use crate::cluster::{Cluster, FailsafeAnswer, FailsafeCall, NodeStatus, Revision};
 use crate::fencing::NoFence;
 use crate::ha::{
     Answer, AnswerKind, Command, Finish, Job, JobEnd, JobId, JobResult, LogLine, Outcome, Request, Rule, ServerReport,
@@ -45,6 +45,20 @@ macro_rules! passes_on {
 passes_on!(LoadCluster => Got::Load, Observe => Got::Observe, QueryStatus => Got::Status, Execute => Got::Execute,
            ApplyDynamic => Got::Apply, AgentDone => |done: AgentDone| Got::Done(done.0));
 
+/// Stands for the watchdog: hears until when the right to lead was renewed.
+struct Fed(mpsc::UnboundedSender<Mono>);
+
+impl Actor for Fed {
+    type Context = Context<Self>;
+}
+
+impl Handler<LeadRenewed> for Fed {
+    type Result = ();
+    fn handle(&mut self, msg: LeadRenewed, _ctx: &mut Self::Context) {
+        self.0.send(msg.until).unwrap();
+    }
+}
+
 impl Handler<DataDirSeen> for Probe {
     type Result = ();
     fn handle(&mut self, _msg: DataDirSeen, _ctx: &mut Self::Context) {}
@@ -52,6 +66,7 @@ impl Handler<DataDirSeen> for Probe {
 
 struct Rig {
     got: mpsc::UnboundedReceiver<Got>,
+    fed: mpsc::UnboundedReceiver<Mono>,
     coordinator: Addr<Coordinator>,
     snapshots: watch::Receiver<Arc<Snapshot>>,
     clock: Clock,
@@ -65,6 +80,7 @@ fn rig(decide: fn(&View) -> Round) -> Rig {
 fn rig_with(decide: fn(&View) -> Round, fence: Box<dyn Fencing>) -> Rig {
     let (sender, got) = mpsc::unbounded_channel();
     let probe = Probe(sender).start();
+    let (feed, fed) = mpsc::unbounded_channel();
     let clock = Clock::tokio(Wall::UNIX_EPOCH);
     let (publisher, snapshots) = SnapshotPublisher::new(Arc::new(settings(|_| ())), clock.mono(), Arc::new(|| (0, 0)));
     let report = snapshots.borrow().server.clone();
@@ -79,6 +95,7 @@ fn rig_with(decide: fn(&View) -> Round, fence: Box<dyn Fencing>) -> Rig {
         peers: probe.clone().recipient(),
         callbacks: probe.clone().recipient(),
         watchdog: probe.clone().recipient(),
+        watchdog_feed: Fed(feed).start().recipient(),
         config: probe.clone().recipient(),
         data_dir_seen: probe.clone().recipient(),
     };
@@ -95,7 +112,7 @@ fn rig_with(decide: fn(&View) -> Round, fence: Box<dyn Fencing>) -> Rig {
         memory: Memory::default(),
     })
     .start();
-    Rig { got, coordinator, snapshots, clock, report }
+    Rig { got, fed, coordinator, snapshots, clock, report }
 }
 
 impl Rig {
@@ -204,6 +221,31 @@ fn a_cycle_gathers_renews_writes_in_order_and_comes_again_on_schedule() {
     });
 }
 
+/// Calls the members instead of the store.
+fn calls(view: &View) -> Round {
+    let (name, url) = ("a".to_owned(), "http://a".to_owned());
+    let call = FailsafeCall { name, conn_url: url.clone(), api_url: url, slots: None, ttl: None };
+    let command = Command::CallFailsafe { call: Box::new(call), ttl: Duration::from_secs(30), members: Vec::new() };
+    if view.done.is_empty() { need(vec![command]) } else { done(finish(view.memory.clone())) }
+}
+
+// rows: FSM-09, WD-05
+#[test]
+fn the_watchdog_is_fed_by_the_word_of_all_members_too() {
+    on_paused_clock(async {
+        for accepted in [true, false] {
+            let mut rig = rig(calls);
+            rig.gather().await;
+            let call = rig.command().await;
+            let until = rig.clock.mono() + Duration::from_secs(30);
+            let answers = vec![FailsafeAnswer { name: "b".to_owned(), accepted, position: None }];
+            answer(&call, Outcome::Failsafe { until, answers });
+            rig.quiet(Duration::from_millis(500)).await;
+            assert_eq!(rig.fed.try_recv().ok(), accepted.then_some(until));
+        }
+    });
+}
+
 #[test]
 fn a_store_that_does_not_answer_is_silence_after_retry_timeout() {
     fn rules(view: &View) -> Round {
@@ -290,7 +332,7 @@ fn while_the_store_is_silent_the_server_is_looked_at_when_something_happens_to_i
     fn rules(view: &View) -> Round {
         let newest = view.server.state == crate::cluster::PgState::Crashed;
         let command =
-            if newest && view.server.ended.len() == 2 { Command::WatchdogKeepalive } else { Command::WatchdogDisable };
+            if newest && view.server.ended.len() == 2 { Command::WatchdogActivate } else { Command::WatchdogDisable };
         done(Finish { commands: vec![command], ..finish(view.memory.clone()) })
     }
     on_paused_clock(async {
@@ -311,14 +353,14 @@ fn while_the_store_is_silent_the_server_is_looked_at_when_something_happens_to_i
         tokio::time::sleep(Duration::from_millis(1)).await;
         assert_eq!(rig.snapshots.borrow().server.state, state);
         load.reply.do_send(ClusterLoaded { ticket: load.ticket, result: Ok(Arc::new(Cluster::default())) });
-        assert_eq!(rig.command().await.command, Command::WatchdogKeepalive, "the newest report with all ends of jobs");
+        assert_eq!(rig.command().await.command, Command::WatchdogActivate, "the newest report with all ends of jobs");
     });
 }
 
 #[test]
 fn rules_that_come_to_no_end_are_stopped_and_the_next_cycle_comes() {
     fn rules(view: &View) -> Round {
-        if view.cycle == 1 { need(vec![Command::WatchdogKeepalive]) } else { idle(view) }
+        if view.cycle == 1 { need(vec![Command::WatchdogActivate]) } else { idle(view) }
     }
     on_paused_clock(async {
         let mut rig = rig(rules);
@@ -393,7 +435,7 @@ fn a_request_reaches_the_rules_at_once_and_gets_its_answer() {
 fn a_new_dynamic_configuration_is_in_force_before_the_rules_are_asked() {
     fn rules(view: &View) -> Round {
         let obeyed = view.global.pause && view.me.dynamic_config.contains_key("pause");
-        let command = if obeyed { Command::WatchdogKeepalive } else { Command::WatchdogDisable };
+        let command = if obeyed { Command::WatchdogActivate } else { Command::WatchdogDisable };
         done(Finish { commands: vec![command], ..finish(view.memory.clone()) })
     }
     on_paused_clock(async {
@@ -411,7 +453,7 @@ fn a_new_dynamic_configuration_is_in_force_before_the_rules_are_asked() {
         let applied = DynamicApplied { ticket: apply.ticket, settings: Arc::new(paused), dynamic: Arc::new(data) };
         apply.reply.do_send(applied);
         let command = rig.command().await;
-        assert_eq!(command.command, Command::WatchdogKeepalive);
+        assert_eq!(command.command, Command::WatchdogActivate);
         answer(&command, Outcome::Ok);
         assert!(rig.snapshots.borrow().settings.global.pause);
         rig.coordinator.do_send(SettingsChanged(Arc::new(settings(|_| ()))));

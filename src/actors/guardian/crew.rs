@@ -17,6 +17,7 @@ use crate::actors::watchdog::Watchdog;
 use crate::api::Snapshot;
 use crate::clock::Clock;
 use crate::config::Settings;
+use crate::fencing::watchdog::WatchdogLine;
 use crate::postgres::PostgresControl;
 use actix::{Actor, ActorFutureExt, Addr, Arbiter, AsyncContext, Context};
 use std::rc::Rc;
@@ -44,6 +45,8 @@ pub(super) struct Crew {
     pub guardian: Addr<Guardian>,
     pub session: Session,
     pub helpers: Helpers,
+    /// The device outlives the actor: nobody else knows whether it is armed.
+    pub watchdog: WatchdogLine,
     pub lines: watch::Sender<Lines>,
     /// The session is being built anew.
     pub rebuilding: bool,
@@ -71,6 +74,7 @@ impl Helpers {
         control: &Rc<dyn PostgresControl>,
         clock: &Clock,
         settings: &Settings,
+        watchdog: WatchdogLine,
         transport: Arc<dyn PeerTransport>,
         coordinator: &Addr<Coordinator>,
         supervisor: &Addr<PostgresSupervisor>,
@@ -81,7 +85,7 @@ impl Helpers {
             sync: SyncManager::new(control.clone()).start(),
             callbacks: CallbackRunner::new(control.clone()).start(),
             peers: Peers::new(clock.clone(), transport).start(),
-            watchdog: Watchdog::new(settings.watchdog.mode, coordinator.clone().recipient()).start(),
+            watchdog: Watchdog::new(watchdog, clock.clone(), settings, coordinator.clone().recipient()).start(),
         }
     }
 
@@ -140,6 +144,7 @@ impl Crew {
             peers: helpers.peers.clone().recipient(),
             callbacks: helpers.callbacks.clone().recipient(),
             watchdog: helpers.watchdog.clone().recipient(),
+            watchdog_feed: helpers.watchdog.clone().recipient(),
             config: config.clone().recipient(),
             data_dir_seen: config.clone().recipient(),
         }
@@ -206,7 +211,9 @@ impl Crew {
             let settings = self.settings();
             let transport = (self.transport)(&settings);
             let (coordinator, supervisor) = (&self.coordinator, &self.supervisor);
-            self.helpers = Helpers::build(&self.control, &self.clock, &settings, transport, coordinator, supervisor);
+            let line = self.watchdog.clone();
+            self.helpers =
+                Helpers::build(&self.control, &self.clock, &settings, line, transport, coordinator, supervisor);
             self.connect();
         }
         if !self.session.address.connected() && !self.rebuilding {

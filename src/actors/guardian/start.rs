@@ -16,6 +16,7 @@ use crate::cluster::Cluster;
 use crate::config::Settings;
 use crate::dcs::Dcs;
 use crate::fencing::Fencing;
+use crate::fencing::watchdog::{WatchdogLine, WatchdogPlan};
 use crate::ha::{Memory, Round, View};
 use crate::postgres::PostgresControl;
 use actix::{Actor, Addr, Context};
@@ -72,6 +73,9 @@ pub enum StartError {
     /// Another agent of this name runs (DCS-36).
     #[error("Can't start; there is already a node named '{0}' running")]
     NameTaken(String),
+    /// A watchdog is required, and there is none of that kind.
+    #[error("{0}")]
+    Watchdog(String),
     /// The REST API could not be started.
     #[error("{0}")]
     Rest(String),
@@ -158,6 +162,7 @@ fn assemble(
     let Blueprint { clock, decide, config, control, store, transport, rest, fence, journal, log_queue, local_change } =
         blueprint;
     let (settings, dynamic) = (config.settings(), config.dynamic());
+    let watchdog = WatchdogLine::start(WatchdogPlan::new(&settings), clock.clone()).map_err(StartError::Watchdog)?;
     session.address.do_send(crate::actors::messages::SettingsChanged(settings.clone()));
     let (publisher, snapshots) = SnapshotPublisher::new(settings.clone(), clock.mono(), log_queue);
     let (coordinator_context, guardian_context) = (Context::<Coordinator>::new(), Context::<Guardian>::new());
@@ -169,7 +174,7 @@ fn assemble(
         .watched_by(coordinator.clone().recipient())
         .start();
     let peers = transport(&settings);
-    let helpers = Helpers::build(&control, &clock, &settings, peers, &coordinator, &supervisor);
+    let helpers = Helpers::build(&control, &clock, &settings, watchdog.clone(), peers, &coordinator, &supervisor);
     let (lines, line_ends) = watch::channel(Crew::rest_lines(&session.address, &helpers, &coordinator, &config));
     let gateway = Arc::new(RestGateway::new(clock.clone(), snapshots.clone(), line_ends));
     let rest = RestServer::new(rest, gateway, settings.clone()).map_err(StartError::Rest)?.start();
@@ -199,6 +204,7 @@ fn assemble(
         guardian: guardian.clone(),
         session,
         helpers,
+        watchdog,
         lines,
         rebuilding: false,
     };

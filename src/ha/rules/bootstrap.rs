@@ -6,6 +6,10 @@ use crate::ha::cycle::{Cycle, Maybe, Step};
 use crate::ha::memory::StartEvent;
 use crate::ha::rewind::RewindState;
 use crate::ha::{Command, Exit, Job, JobKind, Level, Outcome, Rule, upstream};
+use std::time::Duration;
+
+/// How soon it is looked again whether a restored server has come to the end of its recovery.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// The data directory is empty: initialize the cluster, or copy a member, or wait.
 pub(super) fn empty_data_dir(cycle: &mut Cycle<'_>) -> Step {
@@ -80,6 +84,7 @@ pub(super) fn progress(cycle: &mut Cycle<'_>) -> Maybe {
         return publish(cycle).map(Some);
     }
     if cycle.view.status.as_ref().is_none_or(|status| status.in_recovery) {
+        cycle.wake_within(LOOK);
         return Ok(Some(Rule::WaitingForEndOfRecovery));
     }
     cycle.set_role(Role::Primary);
@@ -104,6 +109,10 @@ fn fail(cycle: &mut Cycle<'_>) -> Step {
 /// when the store does not answer.
 fn publish(cycle: &mut Cycle<'_>) -> Step {
     let Some(system_id) = cycle.facts.system_id else { return Ok(Rule::ServerSilent) };
+    if !cycle.activate_watchdog()? {
+        cycle.log(Level::Error, "Cancelling bootstrap because watchdog activation failed");
+        return fail(cycle);
+    }
     let create_only = cycle.cluster.initialize.is_none();
     let config = Command::WriteConfig { data: cycle.view.me.dynamic_config.clone(), expect: None };
     let initialize = Command::Initialize { system_id: Some(system_id), create_only };
@@ -117,9 +126,6 @@ fn publish(cycle: &mut Cycle<'_>) -> Step {
     cycle.memory.bootstrapping = false;
     cycle.memory.post_bootstrap_done = false;
     cycle.memory.start_event = None;
-    if !cycle.view.watchdog.active && cycle.view.watchdog.healthy {
-        cycle.tail(Command::WatchdogActivate);
-    }
     cycle.callback(CallbackEvent::OnStart, Role::Primary);
     Ok(Rule::Initialized)
 }

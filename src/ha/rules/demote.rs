@@ -79,6 +79,7 @@ pub(super) fn proceed(cycle: &mut Cycle<'_>) -> Step {
     }
     let stop_runs = cycle.job.is_some() && cycle.job == demotion.stop;
     if stop_runs {
+        at_safe_point(cycle);
         release_early(cycle)?;
         return Ok(during_stop(cycle));
     }
@@ -97,6 +98,13 @@ pub(super) fn proceed(cycle: &mut Cycle<'_>) -> Step {
         return Ok(during_stop(cycle));
     }
     after_stop(cycle)
+}
+
+/// A stop in which no session of a user is left has nothing more that could be written (WD-06).
+pub(super) fn at_safe_point(cycle: &mut Cycle<'_>) {
+    if cycle.view.server.no_clients {
+        cycle.disable_watchdog();
+    }
 }
 
 fn during_stop(cycle: &Cycle<'_>) -> Rule {

@@ -24,6 +24,7 @@ pub(super) fn settle(cycle: &mut Cycle<'_>) -> Maybe {
         cycle.memory.crash_recovery = None;
     }
     announce(cycle);
+    cycle.memory.position = cycle.facts.position.or(cycle.memory.position);
     remember_cluster(cycle);
     sync::bookkeeping(cycle);
     requests::settle(cycle);
@@ -46,7 +47,10 @@ fn remember(cycle: &mut Cycle<'_>, end: &JobEnd) {
         JobKind::Stop => stopped(cycle, end),
         JobKind::StartPrimary | JobKind::Follow | JobKind::Restart | JobKind::CopySlots => started(cycle, end),
         JobKind::Clone | JobKind::Reinitialize => cloned(cycle, end),
-        JobKind::Bootstrap => cycle.memory.bootstrap_failed |= end.result != JobResult::Done,
+        // Recovery from a backup may take longer than any patience with a start.
+        JobKind::Bootstrap => {
+            cycle.memory.bootstrap_failed |= !matches!(end.result, JobResult::Done | JobResult::StillStarting);
+        }
         JobKind::PostBootstrap => match end.result {
             JobResult::Done => cycle.memory.post_bootstrap_done = true,
             _ => cycle.memory.bootstrap_failed = true,
@@ -213,6 +217,9 @@ pub(super) fn announce_first_start(cycle: &mut Cycle<'_>) {
 fn remember_cluster(cycle: &mut Cycle<'_>) {
     if cycle.view.cluster.is_err() {
         return;
+    }
+    if !cycle.facts.unlocked {
+        cycle.memory.backing_off_since = None;
     }
     // As the store has it: a primary that has only called may know of fewer members.
     if let Ok(cluster) = &cycle.view.cluster

@@ -58,8 +58,7 @@ pub(super) fn upkeep(cycle: &mut Cycle<'_>) {
     }
 }
 
-/// Makes sure that the holder of the lock is a primary (ha-rules 10). (Watchdog in required mode has
-/// its place here.)
+/// Makes sure that the holder of the lock is a primary (ha-rules 10), and that a watchdog stands behind it.
 pub(super) fn enforce(cycle: &mut Cycle<'_>, _lease: Lease, message: Rule, promoted: Rule) -> Step {
     if !cycle.facts.paused {
         if cycle.memory.pre_promote_failed {
@@ -69,8 +68,8 @@ pub(super) fn enforce(cycle: &mut Cycle<'_>, _lease: Lease, message: Rule, promo
             cycle.release(None)?;
             return Ok(Rule::PromotionCancelled);
         }
-        if !cycle.view.watchdog.active && cycle.view.watchdog.healthy {
-            cycle.tail(Command::WatchdogActivate);
+        if !cycle.activate_watchdog()? {
+            return without_watchdog(cycle);
         }
     }
     if cycle.facts.is_primary {
@@ -89,6 +88,18 @@ pub(super) fn enforce(cycle: &mut Cycle<'_>, _lease: Lease, message: Rule, promo
         return Ok(message);
     }
     promote(cycle, promoted)
+}
+
+/// A required watchdog could not be activated: nothing stays or becomes a primary here (WD-04).
+fn without_watchdog(cycle: &mut Cycle<'_>) -> Step {
+    if cycle.facts.is_primary || cycle.role == Role::Promoted {
+        demote::begin(cycle, DemoteMode::Immediate)?;
+        return Ok(Rule::DemotedWithoutWatchdog);
+    }
+    cycle.release(None)?;
+    // An answer that came too late to be heard may have left it armed.
+    cycle.tail(Command::WatchdogDisable);
+    Ok(Rule::NotPromotedWithoutWatchdog)
 }
 
 fn promote(cycle: &mut Cycle<'_>, promoted: Rule) -> Step {

@@ -1,7 +1,7 @@
 //! No leader: am I the healthiest (ha-rules 5 and 8)?
 
 use super::{candidates, failover, failsafe, leader, replica, sync};
-use crate::cluster::{Cluster, Member, PeerStatus};
+use crate::cluster::{Cluster, Member, NodeStatus, PeerStatus};
 use crate::ha::cycle::{Cycle, Lease, Maybe, Step, Stop};
 use crate::ha::{Command, Outcome, Rule};
 use crate::types::{Lsn, Timeline};
@@ -13,6 +13,10 @@ pub(super) fn rule(cycle: &mut Cycle<'_>) -> Maybe {
     if !cycle.facts.unlocked {
         return Ok(None);
     }
+    if let Some(left) = backoff(cycle) {
+        cycle.wake_within(left);
+        return Ok(Some(Rule::RaceBackoff(left.as_secs_f64().round() as u64)));
+    }
     if !is_healthiest(cycle)? || !failsafe::may_race(cycle)? {
         return stand_back(cycle).map(Some);
     }
@@ -23,6 +27,25 @@ pub(super) fn rule(cycle: &mut Cycle<'_>) -> Maybe {
             replica::follow(cycle, Rule::LostRaceDemoted, Rule::LostRaceFollowing).map(Some)
         }
     }
+}
+
+/// How long a standby leaves the lost key alone still: its primary may only have an agent that hangs. It does so as long as
+/// WAL comes in, within `primary_race_backoff`, and in any case for the first `loop_wait` of it, since the key may have run
+/// out right after the cycle before.
+fn backoff(cycle: &mut Cycle<'_>) -> Option<Duration> {
+    let global = &cycle.view.global;
+    let wanted = global.primary_race_backoff;
+    let chosen = candidates::request(&cycle.cluster).and_then(|k| candidates::named(k.candidate.as_deref())).is_some();
+    let before = cycle.view.memory.position?;
+    if wanted.is_zero() || chosen || cycle.facts.paused || cycle.facts.is_primary || global.standby_cluster.is_some() {
+        return None;
+    }
+    let since = *cycle.memory.backing_off_since.get_or_insert(cycle.view.now);
+    let left = wanted.saturating_sub(cycle.view.now.since(since));
+    let receives = |s: &NodeStatus| s.receiver.as_ref().is_some_and(|r| r.status == "streaming");
+    let moves = cycle.view.status.as_ref().is_some_and(receives) && cycle.facts.position > Some(before);
+    let first = left > wanted.saturating_sub(global.loop_wait);
+    (!left.is_zero() && (moves || first)).then_some(left)
 }
 
 fn stand_back(cycle: &mut Cycle<'_>) -> Step {

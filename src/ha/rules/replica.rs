@@ -25,6 +25,10 @@ pub(super) fn follow(cycle: &mut Cycle<'_>, demoted: Rule, followed: Rule) -> St
         demote::begin(cycle, DemoteMode::ImmediateNolock)?;
         return Ok(demoted);
     }
+    if !cycle.facts.has_lock {
+        // Nobody feeds it without the lock, and a standby is no reason to reset the machine.
+        cycle.disable_watchdog();
+    }
     let repairs = cycle.memory.rewind.is_needed() && cycle.facts.can_repair;
     if cycle.facts.paused && (!repairs || cycle.facts.unlocked) {
         if cycle.role != Role::StandbyLeader {

@@ -1,7 +1,7 @@
 //! The end of the process (ha-rules 7, "Process end"; HA-29 to HA-31, HA-40, HA-41).
 
 use super::{candidates, demote, sync};
-use crate::cluster::{CallbackEvent, Status, StopMode};
+use crate::cluster::{CallbackEvent, DataDir, Status, StopMode};
 use crate::ha::cycle::{Cycle, Maybe, Step, Stop};
 use crate::ha::memory::ProcessEnd;
 use crate::ha::{Command, Exit, Job, JobKind, JobResult, Level, Rule};
@@ -43,9 +43,10 @@ fn proceed(cycle: &mut Cycle<'_>) -> Step {
         return Ok(Rule::Stopping);
     }
     if let Some(job) = &cycle.view.server.job {
-        let stops = job.job.kind() == JobKind::Stop;
-        if stops {
-            return beside_stop(cycle, &end);
+        match job.job.kind() {
+            JobKind::Stop => return beside_stop(cycle, &end),
+            JobKind::MoveDataAside => return Ok(Rule::Stopping),
+            _ => {}
         }
         let led = cycle.facts.has_lock;
         if led && !keep_lock(cycle, &end)? && demote::may_write(cycle) {
@@ -121,6 +122,7 @@ fn start_stop(cycle: &mut Cycle<'_>, job: Job) -> Result<(), Stop> {
 
 /// The stop is under way: keep the lock until a candidate has received everything.
 fn beside_stop(cycle: &mut Cycle<'_>, end: &ProcessEnd) -> Step {
+    demote::at_safe_point(cycle);
     let lost_before = end.released || !cycle.facts.is_leader;
     let held = keep_lock(cycle, end)?;
     let adopted = end.stop.is_none();
@@ -166,14 +168,32 @@ fn escalate(cycle: &mut Cycle<'_>) -> Step {
 }
 
 fn failed(cycle: &mut Cycle<'_>, end: ProcessEnd) -> Step {
-    cycle.log(Level::Error, "PostgreSQL shutdown failed, leader key not removed.");
+    // What goes on writing is ended by the watchdog when nobody feeds it any more (WD-09).
+    let watchdog = if cycle.view.watchdog.active { " Leaving watchdog running." } else { "" };
+    cycle.log(Level::Error, format!("PostgreSQL shutdown failed, leader key not removed.{watchdog}"));
     let code = if end.exit.code == 0 { 1 } else { end.exit.code };
     cycle.exit = Some(Exit { code, leave_postgres: true, ..end.exit });
     Ok(Rule::Stopping)
 }
 
+/// A bootstrap was cut short. Nobody could go on with what it left, and the key would keep everybody waiting for it for
+/// ever: both go. Returns whether that takes longer than this cycle.
+fn give_up_bootstrap(cycle: &mut Cycle<'_>) -> Result<bool, Stop> {
+    let moved = cycle.view.server.ended.iter().any(|end| end.job.kind() == JobKind::MoveDataAside);
+    if !moved && cycle.view.server.facts.data_dir != DataDir::Empty {
+        return Ok(cycle.start("moving data directory aside", Job::MoveDataAside)?.is_ok());
+    }
+    cycle.info("removing initialize key after failed attempt to bootstrap the cluster");
+    cycle.tail(Command::CancelInitialize);
+    cycle.memory.bootstrapping = false;
+    Ok(false)
+}
+
 /// The server is down: the key goes, the member key says so, the process ends.
 fn finish(cycle: &mut Cycle<'_>, end: ProcessEnd) -> Step {
+    if cycle.memory.bootstrapping && give_up_bootstrap(cycle)? {
+        return Ok(Rule::Stopping);
+    }
     let holds = cycle.facts.has_lock || cycle.view.cluster.is_err() && cycle.facts.is_leader;
     if !end.released && holds {
         let optime = match &end.stopped {

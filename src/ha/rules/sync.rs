@@ -8,6 +8,7 @@ use super::{sync_priority, sync_quorum};
 use crate::cluster::{SyncNames, SyncState};
 use crate::config::settings::SynchronousMode;
 use crate::ha::cycle::{Cycle, Stop, describe};
+use crate::ha::sync::names::Filler;
 use crate::ha::sync::{NameSet, Observed, SyncMemory, Tracker, Wanted, names};
 use crate::ha::{Command, Level, MAX_ROUNDS, Outcome, Request};
 use crate::types::Mono;
@@ -87,17 +88,69 @@ pub(super) fn before_promotion(cycle: &mut Cycle<'_>) -> Result<bool, Stop> {
     }
     let strict = cycle.view.global.synchronous_mode_strict;
     let version = cycle.facts.version;
+    let mut others_may_take_over = quorum_is_active(cycle);
     let Some(text) = (if quorum_is_active(cycle) {
         sync_quorum::list_to_promote_with(cycle)?
     } else if mode(cycle) == SynchronousMode::Quorum {
-        Some(names::any_of(usize::from(strict), &NameSet::default(), version))
+        Some(names::any_of(usize::from(strict), &NameSet::default(), version, filler(cycle)))
     } else {
-        let alone = alone(cycle);
-        write(cycle, alone)?.then(|| names::all_of(&NameSet::default(), version, strict))
+        let kept = kept_standbys(cycle);
+        others_may_take_over |= !kept.is_empty();
+        let state = SyncState { sync_standby: kept.to_vec(), ..alone(cycle) };
+        write(cycle, state)?.then(|| names::all_of(&kept, version, strict.then(|| filler(cycle))))
     }) else {
         return Ok(false);
     };
-    Ok(set_list(cycle, &text)? || !quorum_is_active(cycle) && !cycle.memory.sync.unsettled)
+    Ok(set_list(cycle, &text)? || !others_may_take_over && !cycle.memory.sync.unsettled)
+}
+
+/// Who is synchronous from the first moment of a promotion by priority on: nobody, or, where the names of a strict mode
+/// are kept, all that have what the former leader acknowledged.
+fn kept_standbys(cycle: &Cycle<'_>) -> NameSet {
+    let state = &cycle.cluster.sync;
+    if !cycle.view.global.keeps_sync_names() {
+        return NameSet::default();
+    }
+    let others = members(state).without(cycle.me());
+    // Before 9.6 a server waits for one standby only.
+    if cycle.facts.version_at_least(90_600) || others.len() < 2 {
+        return others;
+    }
+    let one = state.leader.as_deref().filter(|leader| others.contains(leader)).or_else(|| others.iter().next());
+    one.into_iter().collect()
+}
+
+/// What a strict list has where it has no name.
+pub(super) fn filler(cycle: &Cycle<'_>) -> Filler {
+    if cycle.view.global.strict_placeholder { Filler::Nobody } else { Filler::Anybody }
+}
+
+/// A strict mode that keeps its names has no standby at present: the list stays as the key has it, and commits wait.
+/// Returns whether that is so; then nothing else is to be done.
+pub(super) fn hold(cycle: &mut Cycle<'_>, observed: &Observed, text: &str) -> Result<bool, Stop> {
+    if !cycle.view.global.keeps_sync_names() || !observed.active.is_empty() {
+        cycle.memory.sync.holding = false;
+        return Ok(false);
+    }
+    let status = cycle.latest_status.as_deref().or(cycle.view.status.as_ref());
+    let kept = status.is_some_and(|status| status.synchronous_standby_names == text);
+    if !cycle.memory.sync.holding {
+        let old = format!("Continue using old value of synchronous_standby_names=\"{text}\". ");
+        let old = if kept && !voters(&cycle.cluster.sync).is_empty() { old } else { String::new() };
+        cycle.warn(format!(
+            "No active replication connections from Patroni members and synchronous_mode_strict is requested. \
+             {old}Commits will be delayed."
+        ));
+        cycle.memory.sync.holding = true;
+    }
+    if !kept && may_go_on(cycle) {
+        cycle.info(format!("Assigning synchronous_standby_names to {text}"));
+        if set_list(cycle, text)? {
+            // The tracker must see each list that there was.
+            observe(cycle, mode(cycle) == SynchronousMode::Quorum);
+        }
+    }
+    Ok(true)
 }
 
 /// Nobody but me.
@@ -251,6 +304,7 @@ fn forget(cycle: &mut Cycle<'_>) {
     sync.tracker = Tracker::default();
     sync.quorum_since = None;
     sync.confirm_until = None;
+    sync.holding = false;
 }
 
 /// A standby waits for nobody. Its list is emptied, so that nobody wonders about it.

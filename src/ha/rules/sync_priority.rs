@@ -14,6 +14,10 @@ pub(super) fn maintain(cycle: &mut Cycle<'_>) -> Result<(), Stop> {
     }
     let Some(observed) = sync::observe(cycle, false) else { return Ok(()) };
     let Some(voters) = correct(cycle, &observed)? else { return Ok(()) };
+    let held = names::all_of(&voters, cycle.facts.version, Some(sync::filler(cycle)));
+    if sync::hold(cycle, &observed, &held)? {
+        return Ok(());
+    }
     let picked = &observed.active;
     let strict = cycle.view.global.synchronous_mode_strict;
     let star = picked.is_empty() && strict;
@@ -73,7 +77,7 @@ fn assign(cycle: &mut Cycle<'_>, observed: &Observed, common: &NameSet, star: bo
     if star {
         cycle.warn("No standbys available!");
     }
-    let text = names::all_of(picked, cycle.facts.version, star);
+    let text = names::all_of(picked, cycle.facts.version, star.then(|| sync::filler(cycle)));
     let status = cycle.view.status.as_ref();
     let changes = status.is_none_or(|status| status.synchronous_standby_names != text);
     let mut now = observed.clone();

@@ -16,13 +16,23 @@ pub(super) fn maintain(cycle: &mut Cycle<'_>) -> Result<(), Stop> {
     let (now, loop_wait) = (cycle.view.now, cycle.view.global.loop_wait);
     let since = *cycle.memory.sync.quorum_since.get_or_insert(now);
     let confirming = cycle.memory.sync.confirm_until.take().filter(|until| now < *until);
-    if since != now && now.since(since) <= loop_wait && confirming.is_none() {
+    // Where names are kept, nothing is given up for those that are not back yet.
+    let patient = !cycle.view.global.keeps_sync_names();
+    if patient && since != now && now.since(since) <= loop_wait && confirming.is_none() {
         return Ok(());
     }
     if !sync::activate(cycle)? {
         return Ok(());
     }
     let Some(observed) = sync::observe(cycle, true) else { return Ok(()) };
+    if cycle.cluster.sync.leader_matches(cycle.me()) {
+        let voters = sync::voters(&cycle.cluster.sync);
+        let num = voters.len().saturating_sub(cycle.cluster.sync.quorum as usize).max(1);
+        let held = names::any_of(num, &voters, cycle.facts.version, sync::filler(cycle));
+        if sync::hold(cycle, &observed, &held)? {
+            return Ok(());
+        }
+    }
     let (steps, broken) = transitions(state(cycle, &observed), goal(cycle, &observed));
     if let Some(why) = broken {
         cycle.warn(why);
@@ -96,7 +106,7 @@ fn set_list(cycle: &mut Cycle<'_>, num: i64, of: &NameSet) -> Result<bool, Stop>
         ));
         num = 1;
     }
-    let text = names::any_of(num, of, cycle.facts.version);
+    let text = names::any_of(num, of, cycle.facts.version, sync::filler(cycle));
     let set = sync::set_list(cycle, &text)?;
     if set {
         // The tracker must see each list that there was.
@@ -109,7 +119,9 @@ fn set_list(cycle: &mut Cycle<'_>, num: i64, of: &NameSet) -> Result<bool, Stop>
 fn mind_strictness(cycle: &mut Cycle<'_>, observed: &Observed) -> Result<(), Stop> {
     let strict = cycle.view.global.synchronous_mode_strict;
     let alone = observed.listed.is_empty() && observed.active.is_empty();
-    if alone && observed.star != strict && sync::may_go_on(cycle) {
+    // One that waits without a `*` waits for nobody that there is.
+    let settled = if strict { observed.star } else { observed.num == 0 };
+    if alone && !settled && sync::may_go_on(cycle) {
         set_list(cycle, 0, &NameSet::default())?;
     }
     Ok(())
@@ -127,7 +139,8 @@ pub(super) fn list_to_promote_with(cycle: &mut Cycle<'_>) -> Result<Option<Strin
     if !sync::write(cycle, state)? {
         return Ok(None);
     }
-    let least = i64::from(cycle.view.global.synchronous_mode_strict && others.is_empty());
+    let strict = cycle.view.global.synchronous_mode_strict;
+    let least = i64::from(strict && (others.is_empty() || cycle.view.global.strict_placeholder));
     let num = usize::try_from(num.max(least)).unwrap_or(0);
-    Ok(Some(names::any_of(num, &others, cycle.facts.version)))
+    Ok(Some(names::any_of(num, &others, cycle.facts.version, sync::filler(cycle))))
 }

@@ -26,6 +26,8 @@ pub struct SyncMemory {
     pub confirm_until: Option<Mono>,
     /// When this primary first dealt with quorum mode.
     pub quorum_since: Option<Mono>,
+    /// The log was told that a strict mode keeps its names while no standby is there.
+    pub holding: bool,
     /// A standby that ends or restarts asks to be released until then.
     pub leaving_until: Option<Mono>,
 }

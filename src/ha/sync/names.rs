@@ -1,14 +1,33 @@
 //! The text of `synchronous_standby_names`, read and written (SYNC-02, SYNC-13, SYNC-17, SYNC-18).
 
 use super::NameSet;
+use crate::config::settings::STRICT_PLACEHOLDER_NAME;
 use crate::types::PgVersion;
+
+/// What a list without names has, when something must confirm all the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Filler {
+    /// Any standby at all.
+    Anybody,
+    /// A name that no standby has: commits wait.
+    Nobody,
+}
+
+impl Filler {
+    fn text(self) -> &'static str {
+        match self {
+            Self::Anybody => "*",
+            Self::Nobody => STRICT_PLACEHOLDER_NAME,
+        }
+    }
+}
 
 /// What the parameter says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Listed {
     /// How many standbys a commit waits for, as written.
     pub num: usize,
-    /// The names; `*` is none of them.
+    /// The names; `*` is none of them, nor is the one that stands for nobody.
     pub names: NameSet,
     /// It has a `*`.
     pub star: bool,
@@ -48,6 +67,9 @@ pub fn parse(text: &str) -> Result<Listed, String> {
             Token::Star if at % 2 == 0 => listed.star = true,
             other => return Err(bad(&format!("unexpected {other:?}"))),
         }
+    }
+    if listed.names.len() == 1 && listed.names.contains(STRICT_PLACEHOLDER_NAME) {
+        listed.names = NameSet::default();
     }
     if list.is_empty() { Err(bad("an empty list")) } else { Ok(listed) }
 }
@@ -110,12 +132,12 @@ fn quoted(name: &str) -> String {
     if plain && !is_method(name) { name.to_owned() } else { format!("\"{}\"", name.replace('"', "\"\"")) }
 }
 
-/// The parameter for a list of which each standby must confirm. No names: empty, or `*` when something must confirm all
-/// the same. Servers before 9.6 take the first name alone.
+/// The parameter for a list of which each standby must confirm. No names: empty, or the filler. Servers before 9.6 take
+/// the first name alone.
 #[must_use]
-pub fn all_of(names: &NameSet, version: Option<PgVersion>, star: bool) -> String {
+pub fn all_of(names: &NameSet, version: Option<PgVersion>, filler: Option<Filler>) -> String {
     if names.is_empty() {
-        return if star { "*".to_owned() } else { String::new() };
+        return filler.map(Filler::text).unwrap_or_default().to_owned();
     }
     let list = sorted(names);
     match list.as_slice() {
@@ -124,11 +146,11 @@ pub fn all_of(names: &NameSet, version: Option<PgVersion>, star: bool) -> String
     }
 }
 
-/// The parameter for any `num` of a list: `ANY` from 10 on, in 9.6 the first of the list that are there. No names:
-/// any standby at all. None of them: empty.
+/// The parameter for any `num` of a list: `ANY` from 10 on, in 9.6 the first of the list that are there. No names: the
+/// filler. None of them: empty.
 #[must_use]
-pub fn any_of(num: usize, names: &NameSet, version: Option<PgVersion>) -> String {
-    let list = if names.is_empty() { vec!["*".to_owned()] } else { sorted(names) };
+pub fn any_of(num: usize, names: &NameSet, version: Option<PgVersion>, filler: Filler) -> String {
+    let list = if names.is_empty() { vec![filler.text().to_owned()] } else { sorted(names) };
     if list.is_empty() || num == 0 {
         return String::new();
     }
@@ -160,6 +182,14 @@ mod tests {
             ("\"1\"", 1, &["1"], false),
             (" a , b ", 1, &["a", "b"], false),
             ("*", 1, &[], true),
+            ("__patroni_strict_sync_replica_placeholder__", 1, &[], false),
+            ("ANY 1 (__Patroni_strict_sync_replica_placeholder__)", 1, &[], false),
+            (
+                "__patroni_strict_sync_replica_placeholder__,a",
+                1,
+                &["__patroni_strict_sync_replica_placeholder__", "a"],
+                false,
+            ),
             ("ANY 4(\"a\",*,b)", 4, &["a", "b"], true),
             ("first 2 (\"a\"\"b\", C)", 2, &["a\"b", "c"], false),
             ("2 (any,first)", 2, &["any", "first"], false),
@@ -177,13 +207,17 @@ mod tests {
     fn texts_are_written_as_operators_know_them() {
         let new = Some(PgVersion(150_000));
         let (old, older) = (Some(PgVersion(90_600)), Some(PgVersion(90_500)));
-        assert_eq!(all_of(&set(&["postgres-1"]), new, false), "\"postgres-1\"");
-        assert_eq!(all_of(&set(&["b", "a", "Any"]), new, true), "3 (\"Any\",a,b)");
-        assert_eq!(all_of(&set(&["b", "a"]), older, true), "a");
-        assert_eq!((all_of(&set(&[]), new, true).as_str(), all_of(&set(&[]), new, false).as_str()), ("*", ""));
-        assert_eq!(any_of(1, &set(&["postgres-2", "postgres-0"]), new), "ANY 1 (\"postgres-0\",\"postgres-2\")");
-        assert_eq!(any_of(1, &set(&["a"]), old), "1 (a)");
-        assert_eq!((any_of(1, &set(&[]), new).as_str(), any_of(0, &set(&["a"]), new).as_str()), ("ANY 1 (*)", ""));
+        let (star, nobody) = (Filler::Anybody, Filler::Nobody);
+        assert_eq!(all_of(&set(&["postgres-1"]), new, None), "\"postgres-1\"");
+        assert_eq!(all_of(&set(&["b", "a", "Any"]), new, Some(star)), "3 (\"Any\",a,b)");
+        assert_eq!(all_of(&set(&["b", "a"]), older, Some(nobody)), "a");
+        assert_eq!((all_of(&set(&[]), new, Some(star)).as_str(), all_of(&set(&[]), new, None).as_str()), ("*", ""));
+        assert_eq!(any_of(1, &set(&["postgres-2", "postgres-0"]), new, star), "ANY 1 (\"postgres-0\",\"postgres-2\")");
+        assert_eq!(any_of(1, &set(&["a"]), old, nobody), "1 (a)");
+        assert_eq!(any_of(1, &set(&[]), new, star), "ANY 1 (*)");
+        assert_eq!(any_of(0, &set(&["a"]), new, nobody), "");
+        assert_eq!(all_of(&set(&[]), new, Some(nobody)), "__patroni_strict_sync_replica_placeholder__");
+        assert_eq!(any_of(1, &set(&[]), new, nobody), "ANY 1 (__patroni_strict_sync_replica_placeholder__)");
     }
 
     proptest::proptest! {
@@ -192,8 +226,8 @@ mod tests {
             let usable = |name: &&String| !name.is_empty();
             let names: NameSet = names.iter().filter(usable).collect();
             let version = Some(PgVersion(150_000));
-            proptest::prop_assert_eq!(parse(&all_of(&names, version, false)).unwrap().names, names.clone());
-            let listed = parse(&any_of(num, &names, version)).unwrap();
+            proptest::prop_assert_eq!(parse(&all_of(&names, version, None)).unwrap().names, names.clone());
+            let listed = parse(&any_of(num, &names, version, Filler::Anybody)).unwrap();
             proptest::prop_assert_eq!((listed.num, listed.names, listed.star), (num, names.clone(), names.is_empty()));
         }
 

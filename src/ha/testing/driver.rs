@@ -17,6 +17,7 @@ pub(in crate::ha) struct World {
     pub(in crate::ha) acquire: Option<Outcome>,
     pub(in crate::ha) release: Option<Outcome>,
     pub(in crate::ha) initialize: Option<Outcome>,
+    pub(in crate::ha) watchdog: Option<Outcome>,
     pub(in crate::ha) job: Option<Outcome>,
     pub(in crate::ha) recovery: Option<(bool, bool)>,
     pub(in crate::ha) reload: Option<Arc<Cluster>>,
@@ -146,6 +147,7 @@ impl World {
             Command::WriteSync(_) => self.write_sync.clone().unwrap_or(Outcome::Written(Revision(77))),
             Command::DeleteSync(_) => self.write_sync.clone().unwrap_or(Outcome::Ok),
             Command::SetSyncNames(names) => self.set_names.clone().unwrap_or_else(|| self.listed(view, names)),
+            Command::WatchdogActivate => self.watchdog.clone().unwrap_or(Outcome::Ok),
             _ => Outcome::Ok,
         }
     }

@@ -1,6 +1,7 @@
 //! Empty and foreign data directories, bootstrap (ha-rules 4 steps 9 and 10, 21).
 
 use crate::cluster::*;
+use crate::ha::memory::ProcessEnd;
 use crate::ha::testing::*;
 use crate::ha::{Command, Exit, Job, JobKind, JobPhase, JobResult, Outcome, View};
 
@@ -34,7 +35,7 @@ fn who_initializes_a_cluster() {
     assert!(refused.finish.commands.contains(&Command::CancelInitialize) && !refused.finish.memory.bootstrapping);
 }
 
-// rows: TAG-04
+// rows: TAG-04, BOOT-14
 #[test]
 fn whom_a_new_member_copies() {
     let course = does(new_member(), world(), "trying to bootstrap from leader 'b'", Some(JobKind::Clone));
@@ -130,6 +131,7 @@ fn a_bootstrap_goes_through_its_steps() {
     assert!(course.finish.memory.bootstrapping && course.finish.memory.post_bootstrap_done);
 }
 
+// rows: BOOT-03
 #[test]
 fn a_failed_bootstrap_cleans_up_after_itself() {
     let fresh = || {
@@ -149,6 +151,54 @@ fn a_failed_bootstrap_cleans_up_after_itself() {
     let course = says(moved, world(), "");
     let reason = "Failed to bootstrap cluster".to_owned();
     assert_eq!(course.finish.exit, Some(Exit { code: 1, reason, leave_postgres: false }));
+}
+
+// rows: BOOT-08
+#[test]
+fn a_recovery_from_a_backup_has_all_the_time_it_takes() {
+    let restored = || {
+        let view = view().starting(400).cluster_with(|c| c.initialize = Some(String::new()));
+        view.change(|v| v.memory.bootstrapping = true)
+    };
+    let waiting = "waiting for end of recovery after bootstrap";
+    let course = says(restored().ended(Job::Bootstrap, JobResult::StillStarting), world(), waiting);
+    assert!(!course.finish.memory.bootstrap_failed);
+    assert_eq!(course.finish.wake_in, Some(secs(1)));
+    says(restored(), world(), waiting);
+}
+
+// rows: BOOT-21
+#[test]
+fn the_end_of_the_process_gives_a_bootstrap_up() {
+    let ending = |view: View| {
+        let exit = Exit { code: 0, reason: String::new(), leave_postgres: false };
+        view.cluster_with(|c| c.initialize = Some(String::new())).change(|v| {
+            v.stopping = true;
+            v.memory.bootstrapping = true;
+            v.memory.process_end =
+                Some(ProcessEnd { exit, stop: None, stopped: None, escalated: false, released: false });
+        })
+    };
+    let cancels = |course: &Course| course.all().any(|c| *c == Command::CancelInitialize);
+    // first the program that is making it
+    let course = says(ending(view().empty().job(Job::Bootstrap, JobPhase::Working)), world(), "");
+    assert!(course.finish.commands.contains(&Command::CancelJob) && !cancels(&course));
+    assert_eq!(course.finish.exit, None);
+    // then what it left, and the key that makes others wait
+    let cut_short = || ending(view().down(ControlState::InProduction)).ended(Job::Bootstrap, JobResult::Cancelled);
+    let course = does(cut_short(), world(), "", Some(JobKind::MoveDataAside));
+    assert!(!cancels(&course) && course.finish.exit.is_none());
+    let course = says(ending(view().empty().job(Job::MoveDataAside, JobPhase::Working)), world(), "");
+    assert!(!course.finish.commands.contains(&Command::CancelJob) && course.finish.exit.is_none());
+    for view in [
+        ending(view().empty()),
+        ending(view().empty()).ended(Job::MoveDataAside, JobResult::Done),
+        cut_short().ended(Job::MoveDataAside, JobResult::Failed("disk".to_owned())),
+    ] {
+        let course = says(view, world(), "");
+        assert!(cancels(&course));
+        assert_eq!(course.finish.exit.as_ref().map(|e| e.code), Some(0));
+    }
 }
 
 // rows: HA-06, HA-07, HA-08, PAUSE-03, PAUSE-09

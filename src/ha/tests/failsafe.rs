@@ -302,16 +302,6 @@ fn slots_of_cascading_members_follow_what_they_answered() {
     says(free, world().change(|w| w.slots_to_copy = vec!["l".to_owned()]), FOLLOWS);
 }
 
-// rows: FSM-09
-#[test]
-fn a_round_that_was_agreed_to_feeds_the_watchdog() {
-    let feeds = |view: View, world: World| run(&view, &world).finish.commands.contains(&Command::WatchdogKeepalive);
-    let active = |v: View| v.change(|v| v.watchdog.active = true);
-    assert!(feeds(active(alone(&["a", "b"])), agree(&["b"])));
-    assert!(!feeds(active(alone(&["a", "b"])), world()));
-    assert!(!feeds(alone(&["a", "b"]), agree(&["b"])));
-}
-
 // rows: FSM-12
 #[test]
 fn the_first_cycle_with_the_store_ends_it() {

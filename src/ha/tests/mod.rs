@@ -12,5 +12,7 @@ mod race;
 mod requests;
 mod slots;
 mod steady;
+mod strict_names;
 mod sync;
 mod together;
+mod watchdog;

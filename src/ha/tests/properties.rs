@@ -162,6 +162,13 @@ fn topics() -> Vec<Vec<Change>> {
             c(|v| v.change(|v| v.global.primary_start_timeout = secs(0))),
             c(|v| v.change(|v| v.global.check_timeline = true).history(&[(1, 10)])),
         ],
+        [(false, false, true), (true, false, true), (true, true, true), (true, false, false)]
+            .map(|(required, active, healthy)| {
+                c(move |v| {
+                    v.change(|v| v.watchdog = crate::ha::WatchdogReport { required, active, healthy, wanted: required })
+                })
+            })
+            .to_vec(),
         vec![same(), c(|v| v.change(|v| v.memory.recovering = true)), c(|v| v.change(|v| v.memory.joined = false))],
         vec![
             same(),

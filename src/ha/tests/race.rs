@@ -53,6 +53,44 @@ fn position_decides() {
     assert!(stands_back(cluster(), world().peer(primary)).logged("Primary (b) is still alive"));
 }
 
+// rows: NEXT-03
+#[test]
+fn the_race_is_left_alone_while_wal_comes_in() {
+    // loop_wait is 10 s; the last cycle saw position 900, or nothing new.
+    let lost = |since: Option<u64>, before: u64| {
+        cluster().change(|v| {
+            v.global.primary_race_backoff = secs(30);
+            v.memory.position = Some(Lsn(before));
+            v.memory.backing_off_since = since.map(|s| v.now - secs(s));
+        })
+    };
+    let waits =
+        |left| format!("My (a) wal position moved since last heart beat loop, {left} seconds until leader race");
+    let course = says(lost(None, 1000), world(), &waits(30));
+    assert_eq!(course.finish.memory.backing_off_since, Some(view().now));
+    assert_eq!((course.finish.wake_in, course.finish.memory.position), (Some(secs(30)), Some(Lsn(1000))));
+    assert!(!course.all().any(|c| matches!(c, Command::PollPeers(_) | Command::AcquireLeader)), "{:?}", course.asked);
+    says(lost(Some(9), 1000), world(), &waits(21));
+    // after the first loop_wait only what comes in counts
+    wins(lost(Some(10), 1000), world());
+    says(lost(Some(10), 999), world(), &waits(20));
+    says(lost(Some(29), 999), world(), &waits(1));
+    wins(lost(Some(30), 999), world());
+    // what does not come in by streaming does not
+    let archive = |v: &mut View| v.status.as_mut().unwrap().receiver = None;
+    wins(lost(Some(10), 999).change(archive), world());
+    // it does not hold up who was chosen, a primary, or anybody by default
+    wins(lost(None, 999).failover(None, Some("a")), world());
+    says(lost(None, 999).primary(), world(), "acquired session lock as a leader");
+    wins(lost(None, 999).change(|v| v.global.primary_race_backoff = secs(0)), world());
+    wins(lost(None, 999).change(|v| v.memory.position = None), world());
+    let paused = run(&lost(None, 999).paused(), &world());
+    assert!(!paused.sentence().contains("wal position moved"), "{}", paused.sentence());
+    // a leader ends it
+    let led = run(&lost(Some(5), 999).leader("b"), &world());
+    assert_eq!(led.finish.memory.backing_off_since, None);
+}
+
 // rows: RACE-06
 #[test]
 fn what_was_received_counts_as_what_was_replayed() {

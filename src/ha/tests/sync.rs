@@ -9,7 +9,7 @@ use crate::types::Lsn;
 const STAYS: &str = "no action. I am (a), the leader with the lock";
 
 /// A sentence about a step, short enough for tables.
-fn steps(course: &Course) -> Vec<String> {
+pub(super) fn steps(course: &Course) -> Vec<String> {
     let text = |command: &Command| match command {
         Command::WriteSync(state) => {
             let leader = state.leader.clone().unwrap_or_default();
@@ -23,13 +23,13 @@ fn steps(course: &Course) -> Vec<String> {
     course.asked.iter().filter_map(text).collect()
 }
 
-fn leading(mode: SynchronousMode) -> View {
+pub(super) fn leading(mode: SynchronousMode) -> View {
     let view =
         view().primary().leader("a").member("b", 1000).member("c", 1000).change(|v| v.global.synchronous_mode = mode);
     listed(view, "")
 }
 
-fn listed(view: View, names: &str) -> View {
+pub(super) fn listed(view: View, names: &str) -> View {
     view.change(|v| {
         if let Some(status) = &mut v.status {
             status.synchronous_standby_names = names.to_owned();
@@ -41,7 +41,7 @@ fn listed(view: View, names: &str) -> View {
     })
 }
 
-fn key(view: View, leader: &str, quorum: u32, standbys: &[&str]) -> View {
+pub(super) fn key(view: View, leader: &str, quorum: u32, standbys: &[&str]) -> View {
     view.cluster_with(|c| {
         c.sync = SyncState {
             revision: Some(Revision(9)),
@@ -52,7 +52,7 @@ fn key(view: View, leader: &str, quorum: u32, standbys: &[&str]) -> View {
     })
 }
 
-fn streams(view: View, standbys: &[(&str, &str, u64)]) -> View {
+pub(super) fn streams(view: View, standbys: &[(&str, &str, u64)]) -> View {
     view.change(|v| {
         if let Some(status) = &mut v.status {
             status.replication = standbys.iter().map(|(name, state, lsn)| standby(name, state, *lsn)).collect();
@@ -60,7 +60,7 @@ fn streams(view: View, standbys: &[(&str, &str, u64)]) -> View {
     })
 }
 
-fn become_sync(standbys: &[(&str, &str, u64)]) -> World {
+pub(super) fn become_sync(standbys: &[(&str, &str, u64)]) -> World {
     let standbys = standbys.iter().map(|(n, s, l)| ((*n).to_owned(), (*s).to_owned(), *l)).collect();
     world().change(|w| w.standbys = Some(standbys))
 }
