@@ -19,6 +19,7 @@ mod simulation {
     pub mod node;
     pub mod outage;
     pub mod server;
+    pub mod standby;
     pub mod trace;
     pub mod wal;
     pub mod world;
@@ -27,11 +28,11 @@ mod simulation {
 mod test_settings;
 
 use patroni::clock::Clock;
-use patroni::cluster::Keys;
+use patroni::cluster::{Cluster, Keys};
 use patroni::dcs::Dcs;
 use patroni::dcs::memory::MemoryStore;
 use patroni::ha::{Command, Job, Round, View, decide};
-use simulation::life::{Options, Outcome, StoreClients, run};
+use simulation::life::{Options, Outcome, StandbyLife, StoreClients, run};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -54,7 +55,16 @@ fn memory_store(clock: &Clock) -> StoreClients {
 }
 
 fn options(seed: u64, length: Duration) -> Options {
-    Options { seed, length, decide, grants_twice: false, fence: true, failsafe: false, forgets: false }
+    Options {
+        seed,
+        length,
+        decide,
+        grants_twice: false,
+        fence: true,
+        failsafe: false,
+        forgets: false,
+        standby: StandbyLife::Never,
+    }
 }
 
 /// Sums over all lives.
@@ -64,6 +74,7 @@ struct Totals {
     promotions: u64,
     switchovers: u64,
     reinitialised_by_hand: u64,
+    turns: u64,
     fenced: u64,
     slowest_heal: Duration,
 }
@@ -74,6 +85,7 @@ impl Totals {
         self.promotions += outcome.promotions;
         self.switchovers += outcome.switchovers;
         self.reinitialised_by_hand += outcome.twins;
+        self.turns += outcome.turns;
         self.fenced += outcome.fenced;
         self.slowest_heal = self.slowest_heal.max(outcome.slowest_heal);
     }
@@ -110,11 +122,25 @@ fn clusters_in_failsafe_mode_survive_outages_of_the_store() {
     survive(DEFAULT_HOURS / 4, failsafe);
 }
 
-fn survive(hours: u64, options: fn(u64, Duration) -> Options) {
+// rows: STBY-01, STBY-04, STBY-07, STBY-08, STBY-11, HA-24, BOOT-19
+#[test]
+fn standby_clusters_have_no_primary_and_turn_into_primary_clusters_and_back() {
+    let totals = survive(DEFAULT_HOURS / 4, turning);
+    assert!(totals.turns > 0, "the clusters hardly turned");
+}
+
+/// A cluster that is a standby cluster at times; every other seed begins as one.
+fn turning(seed: u64, length: Duration) -> Options {
+    let standby = if seed.is_multiple_of(2) { StandbyLife::FromBirth } else { StandbyLife::Later };
+    Options { standby, ..options(seed, length) }
+}
+
+fn survive(hours: u64, options: fn(u64, Duration) -> Options) -> Totals {
     if let Some(seed) = number("PATRONI_SIM_SEED") {
-        let outcome = life(options(seed, LIFE));
+        let (mut totals, outcome) = (Totals::default(), life(options(seed, LIFE)));
+        totals.add(&outcome);
         assert!(outcome.violations.is_empty(), "{}", report(seed, &outcome));
-        return;
+        return totals;
     }
     let hours = number("PATRONI_SIM_HOURS").unwrap_or(hours);
     let lives = (hours * 3600).div_ceil(LIFE.as_secs());
@@ -139,10 +165,12 @@ fn survive(hours: u64, options: fn(u64, Duration) -> Options) {
         }
     });
     let failed = failed.into_inner().unwrap();
-    println!("{hours} cluster-hours: {:?}", totals.into_inner().unwrap());
+    let totals = totals.into_inner().unwrap();
+    println!("{hours} cluster-hours: {totals:?}");
     if let Some((seed, outcome)) = failed.first() {
         panic!("{}", report(*seed, outcome));
     }
+    totals
 }
 
 #[test]
@@ -219,6 +247,16 @@ fn obstinate(view: &View) -> Round {
     decide(&view)
 }
 
+/// Rules that do not heed the section while nobody leads: the winner of the race is promoted.
+fn usurping(view: &View) -> Round {
+    let mut view = view.clone();
+    let unlocked = |c: &Arc<Cluster>| c.leader_name().is_none() && c.system_id().is_some();
+    if view.cluster.as_ref().is_ok_and(unlocked) {
+        view.global.standby_cluster = None;
+    }
+    decide(&view)
+}
+
 // rows: FSM-03
 #[test]
 fn the_checker_sees_a_primary_that_goes_on_without_the_word_of_all() {
@@ -260,4 +298,12 @@ fn timid(view: &View) -> Round {
 fn the_checker_sees_a_primary_that_steps_down_without_need() {
     let text = "stepped down although all members were reached";
     caught(text, |seed| Options { decide: timid, ..failsafe(seed, Duration::from_secs(3600)) });
+}
+#[test]
+fn the_checker_sees_a_primary_in_a_standby_cluster() {
+    caught("is a primary in a standby cluster", |seed| Options {
+        decide: usurping,
+        standby: StandbyLife::FromBirth,
+        ..options(seed, Duration::from_secs(3600))
+    });
 }

@@ -322,6 +322,16 @@ impl PostgresControl for ScriptedPostgres {
         true
     }
 
+    async fn archives(&self) -> bool {
+        true
+    }
+
+    async fn archive_checkpoint(&self, _: Cancel) -> Result<(), PgError> {
+        assert!(!self.is_alive(), "the last segment of a running server archived");
+        self.note("archive_checkpoint");
+        Ok(())
+    }
+
     async fn remove_data(&self) -> Result<(), PgError> {
         assert!(!self.is_alive(), "data of a running server removed");
         self.note("remove_data");

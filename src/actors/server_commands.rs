@@ -56,6 +56,7 @@ async fn dispatch(server: &Rc<Server>, command: Command) -> Outcome {
         }),
         Command::QueryCheckpointEnd { timeline, lsn } => answer(control.record_end(timeline, lsn).await, Outcome::Lsn),
         Command::ReadHistory(timeline) => answer(control.history(timeline).await, Outcome::History),
+        Command::QueryArchiving => Outcome::Archiving(control.archives().await),
         other => Outcome::Failed(format!("not a command for the postgres supervisor: {other:?}")),
     }
 }

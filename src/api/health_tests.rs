@@ -1,6 +1,7 @@
 use super::*;
 use crate::api::fixture::{NOW, leader, object, primary_status, snapshot, standby, standby_snapshot, standby_status};
 use crate::cluster::{NodeStatus, SyncState};
+use crate::config::StandbyCluster;
 use serde_json::json;
 use std::sync::Arc;
 use std::time::Duration;
@@ -107,10 +108,11 @@ fn synchronous_standbys_are_told_apart() {
     }
 }
 
+// rows: STBY-03, API-04
 #[test]
 fn a_standby_cluster_has_a_standby_leader() {
     let mut snapshot = snapshot();
-    Arc::make_mut(&mut snapshot.settings).global.standby_cluster = Some(object(json!({"host": "x"})));
+    Arc::make_mut(&mut snapshot.settings).global.standby_cluster = Some(StandbyCluster::default());
     snapshot.server.role = Role::StandbyLeader;
     let fits = fits(&facts(snapshot, Some(standby_status())));
     assert_eq!(

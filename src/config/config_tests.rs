@@ -285,6 +285,25 @@ fn the_watchdog_has_loose_spellings() {
     assert!(error.contains("watchdog.safety_margin"), "{error}");
 }
 
+// rows: STBY-02
+#[test]
+fn a_standby_cluster_has_its_own_replica_methods() {
+    let (mut config, _) = load(MINIMAL).unwrap();
+    let methods = |config: &Config| {
+        let methods = config.settings().postgresql.create_replica_methods.clone();
+        methods.into_iter().map(|m| (m.name, Value::from(m.options))).collect::<Vec<_>>()
+    };
+    let barman = json!({"create_replica_methods": ["other"], "barman": {"command": "/b"}});
+    let section = json!({"host": "h", "create_replica_methods": ["barman", "basebackup"]});
+    config.set_dynamic(&map(json!({"postgresql": barman, "standby_cluster": section}))).unwrap();
+    let expected = [("barman".to_owned(), json!({"command": "/b"})), ("basebackup".to_owned(), json!({}))];
+    assert_eq!(methods(&config), expected);
+    config.set_dynamic(&map(json!({"postgresql": barman, "standby_cluster": {"host": "h"}}))).unwrap();
+    assert_eq!(methods(&config), expected[1..]);
+    config.set_dynamic(&map(json!({"postgresql": barman, "standby_cluster": null}))).unwrap();
+    assert_eq!(methods(&config), [("other".to_owned(), json!({}))]);
+}
+
 // rows: TAG-10
 #[test]
 fn conflicting_tags_are_named() {

@@ -4,6 +4,7 @@ use super::loose::{parse_bool, parse_int};
 use super::python;
 use super::reader::Section;
 use super::settings::{Global, SynchronousMode};
+use super::standby_cluster::StandbyCluster;
 use serde_json::{Map, Value};
 use std::time::Duration;
 
@@ -131,10 +132,8 @@ impl Reader<'_> {
         self.dynamic.get(key).and_then(Value::as_object)
     }
 
-    fn standby_cluster(&self) -> Option<Map<String, Value>> {
-        let section = self.mapping("standby_cluster")?;
-        let usable = ["host", "port", "restore_command"].iter().any(|key| section.get(*key).is_some_and(python::truth));
-        usable.then(|| section.clone())
+    fn standby_cluster(&mut self) -> Option<StandbyCluster> {
+        StandbyCluster::read(self.dynamic.get("standby_cluster")?, self.warnings)
     }
 
     fn slots(&self) -> Map<String, Value> {

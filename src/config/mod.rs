@@ -20,6 +20,7 @@ pub mod python;
 mod reader;
 mod sections;
 pub mod settings;
+mod standby_cluster;
 mod store;
 pub mod unsupported;
 pub mod yaml;
@@ -30,6 +31,7 @@ pub use ctl::{CtlConfig, for_editing};
 pub use error::ConfigError;
 pub use patch::{patch, same};
 pub use settings::{Global, Settings};
+pub use standby_cluster::StandbyCluster;
 
 #[cfg(test)]
 mod config_tests;

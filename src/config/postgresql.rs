@@ -176,10 +176,15 @@ fn user(section: &Section<'_>) -> PgUser {
 
 fn replica_methods(section: &Section<'_>) -> Vec<CustomMethod> {
     let given = |key: &str| section.get::<Words>(key).map(|words| words.0).filter(|words| !words.is_empty());
-    let names = given("create_replica_methods")
-        .or_else(|| given("create_replica_method"))
-        .unwrap_or_else(|| vec!["basebackup".into()]);
-    names.into_iter().map(|name| CustomMethod { options: method_options(section, &name), name }).collect()
+    let names = given("create_replica_methods").or_else(|| given("create_replica_method"));
+    methods(section, &names.unwrap_or_default())
+}
+
+/// The methods of these names, by default pg_basebackup, each with its section.
+pub(super) fn methods(section: &Section<'_>, names: &[String]) -> Vec<CustomMethod> {
+    let basebackup = ["basebackup".to_owned()];
+    let names = if names.is_empty() { &basebackup } else { names };
+    names.iter().map(|name| CustomMethod { options: method_options(section, name), name: name.clone() }).collect()
 }
 
 fn method_options(section: &Section<'_>, name: &str) -> Map<String, Value> {

@@ -3,6 +3,7 @@
 //! Layers and their order, spellings and bounds are the business of this module's neighbours; a [`Settings`] value is
 //! already merged (dynamic under local under environment, by Patroni's per-key rules) and within bounds.
 
+use super::standby_cluster::StandbyCluster;
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -85,7 +86,7 @@ pub struct Global {
     /// `postgresql.remove_data_directory_on_diverged_timelines`.
     pub remove_data_directory_on_diverged_timelines: bool,
     /// `standby_cluster`, when it has any of host, port, restore_command.
-    pub standby_cluster: Option<Map<String, Value>>,
+    pub standby_cluster: Option<StandbyCluster>,
     /// `slots`: permanent slots as written.
     pub slots: Map<String, Value>,
     /// `ignore_slots`: matchers as written.
@@ -347,8 +348,8 @@ pub struct Postgresql {
     pub recovery_conf: IndexMap<String, String>,
     /// `callbacks`: event to command.
     pub callbacks: IndexMap<String, String>,
-    /// `create_replica_methods`, default `basebackup`, in order, each with its section. A section that is a list of
-    /// options (as `basebackup` often is) becomes a map; switches have null as value.
+    /// `create_replica_methods`, in a standby cluster those of its section; default `basebackup`. In order, each with its
+    /// section. A section that is a list of options (as `basebackup` often is) becomes a map; switches have null as value.
     pub create_replica_methods: Vec<CustomMethod>,
     /// `basebackup`: options of pg_basebackup (`None`: a switch), in order, whether or not the method is among
     /// `create_replica_methods`; refused ones left out with a warning.

@@ -44,7 +44,7 @@ const fn no_effect(key: &'static str) -> Unsupported {
 }
 
 /// The table.
-pub const UNSUPPORTED: [Unsupported; 12] = [
+pub const UNSUPPORTED: [Unsupported; 11] = [
     not_yet("consul", Layer::Local),
     not_yet("etcd", Layer::Local),
     not_yet("exhibitor", Layer::Local),
@@ -52,7 +52,6 @@ pub const UNSUPPORTED: [Unsupported; 12] = [
     not_yet("raft", Layer::Local),
     not_yet("zookeeper", Layer::Local),
     not_yet("citus", Layer::Local),
-    not_yet("standby_cluster", Layer::Dynamic),
     no_effect("thread_pool_size"),
     no_effect("thread_stack_size"),
     no_effect("restapi.thread_pool_size"),

@@ -42,10 +42,10 @@ pub enum Command {
     Pause(Pause),
     /// Query a Patroni PostgreSQL member (not supported yet)
     Query(Unsupported),
-    /// Demote cluster to a standby cluster (not supported yet)
-    DemoteCluster(Unsupported),
-    /// Promote cluster, make it run standalone (not supported yet)
-    PromoteCluster(Unsupported),
+    /// Demote cluster to a standby cluster
+    DemoteCluster(DemoteCluster),
+    /// Promote cluster, make it run standalone
+    PromoteCluster(PromoteCluster),
     /// Reinitialize cluster member
     Reinit(Reinit),
     /// Reload cluster member configuration
@@ -82,6 +82,36 @@ pub struct Dsn {
     /// Generate a dsn for this member
     #[arg(short, long)]
     pub member: Option<String>,
+}
+
+#[derive(Debug, Args)]
+#[allow(missing_docs)]
+pub struct DemoteCluster {
+    pub cluster_name: Option<String>,
+    /// Do not ask for confirmation at any point
+    #[arg(long)]
+    pub force: bool,
+    /// Address of the remote node
+    #[arg(long)]
+    pub host: Option<String>,
+    /// Port of the remote node
+    #[arg(long, allow_negative_numbers = true)]
+    pub port: Option<i64>,
+    /// Command to restore WAL records from the remote primary
+    #[arg(long)]
+    pub restore_command: Option<String>,
+    /// Name of the slot on the remote node to use for replication
+    #[arg(long)]
+    pub primary_slot_name: Option<String>,
+}
+
+#[derive(Debug, Args)]
+#[allow(missing_docs)]
+pub struct PromoteCluster {
+    pub cluster_name: Option<String>,
+    /// Do not ask for confirmation at any point
+    #[arg(long)]
+    pub force: bool,
 }
 
 #[derive(Debug, Args)]

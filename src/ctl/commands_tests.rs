@@ -141,6 +141,42 @@ fn the_configuration_is_edited() {
     assert_eq!(world.error("edit-config -s ttl --force", ""), "Error: Invalid parameter setting ttl");
 }
 
+// rows: CTL-21, STBY-09
+#[test]
+fn the_cluster_is_demoted_and_promoted_through_its_leader() {
+    let world = World::new();
+    let nothing = "Error: At least --host, --port or --restore-command should be specified";
+    assert_eq!(world.error("demote-cluster batman --primary-slot-name s --force", ""), nothing);
+    assert_eq!(world.error("promote-cluster", ""), "Error: Cluster is already in the required state");
+    let (text, error) = world.run("demote-cluster --host h", "n\n");
+    assert!(text.starts_with("Current cluster topology\n+ Cluster: batman ("), "{text}");
+    assert!(text.ends_with("Are you sure you want to demote batman cluster? [y/N]: "), "{text}");
+    assert_eq!(error.as_deref(), Some("Error: Aborted cluster demotion"));
+    assert!(world.fake.with(|s| s.written_config.is_none()));
+
+    // The leader is asked; then the role in its key is waited for.
+    let store = world.store.clone();
+    let key = Keys::new("service", "batman").key("members/a");
+    let entry = store.entries().get(&key).cloned().unwrap().replace("\"primary\"", "\"standby_leader\"");
+    let change = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(300));
+        store.put(&key, &entry);
+    });
+    let (text, error) =
+        world.run("demote-cluster --force --host h --port 5433 --restore-command x --primary-slot-name s", "");
+    change.join().unwrap();
+    assert_eq!(error, None);
+    let waiting = " cluster is unlocked: False, leader role: primary, leader state: running\n";
+    assert!(text.contains(waiting) && text.contains(" cluster is successfully demoted\n"), "{text}");
+    assert!(text.trim_end().ends_with('+'), "the members come last: {text}");
+    let section = json!({"host": "h", "port": 5433, "primary_slot_name": "s", "restore_command": "x"});
+    assert_eq!(world.fake.with(|s| s.written_config.take()).unwrap().0["standby_cluster"], section);
+    assert_eq!(world.error("demote-cluster --port 1", ""), "Error: Cluster is already in the required state");
+    assert_eq!(world.error("promote-cluster", "no\n"), "Error: Aborted cluster promotion");
+    world.store.put(&Keys::new("service", "batman").key("leader"), "");
+    assert_eq!(world.error("promote-cluster", ""), "Error: Cluster has no leader, promotion is not possible");
+}
+
 // rows: PAUSE-01
 #[test]
 fn pause_and_resume_go_through_the_api() {

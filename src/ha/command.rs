@@ -120,6 +120,8 @@ pub enum Command {
     /// My server's history file of this timeline, its last line completed with the file's modification time and my name.
     /// [`Outcome::History`].
     ReadHistory(Timeline),
+    /// Whether my server archives its WAL. [`Outcome::Archiving`].
+    QueryArchiving,
     /// Slots that should be here, and may be dropped otherwise. [`Outcome::Slots`].
     SyncSlots(SlotPlan),
     /// Set `synchronous_standby_names`. [`Outcome::Status`]: what the server says after it has taken the change in (or
@@ -222,6 +224,9 @@ pub enum Job {
         /// Slots as the configuration has them.
         slots: Vec<WantedSlot>,
     },
+    /// After a clean stop: give the segment that ends with the shutdown checkpoint to `archive_command`, so that a server
+    /// fed from the archive can replay all of it. That it could not be archived is only logged.
+    ArchiveCheckpoint,
     /// A failed bootstrap: stop, move the data directory aside (`<data_dir>.failed`).
     MoveDataAside,
     /// The user's setting asks for it: remove the data directory.
@@ -244,6 +249,7 @@ pub enum JobKind {
     Clone,
     Reinitialize,
     CopySlots,
+    ArchiveCheckpoint,
     MoveDataAside,
     RemoveData,
 }
@@ -266,6 +272,7 @@ impl JobKind {
             | Self::Clone
             | Self::Reinitialize
             | Self::CopySlots
+            | Self::ArchiveCheckpoint
             | Self::MoveDataAside
             | Self::RemoveData => true,
             Self::StartPrimary | Self::Stop | Self::Restart | Self::Promote | Self::Bootstrap | Self::PostBootstrap => {
@@ -292,6 +299,7 @@ impl Job {
             Self::Clone { .. } => JobKind::Clone,
             Self::Reinitialize { .. } => JobKind::Reinitialize,
             Self::CopySlots { .. } => JobKind::CopySlots,
+            Self::ArchiveCheckpoint => JobKind::ArchiveCheckpoint,
             Self::MoveDataAside => JobKind::MoveDataAside,
             Self::RemoveData => JobKind::RemoveData,
         }
@@ -436,6 +444,8 @@ pub enum Outcome {
         /// Its history file, lines of (timeline, switch point), empty on timeline 1.
         history: Vec<(Timeline, Lsn)>,
     },
+    /// WAL is archived.
+    Archiving(bool),
     /// A key was written and has this version now.
     Written(Revision),
     /// The server's answer to the status query.

@@ -106,6 +106,11 @@ impl<'a> Cycle<'a> {
         &self.view.me.name
     }
 
+    /// This is a standby cluster (ha-rules 20).
+    pub fn in_standby_cluster(&self) -> bool {
+        self.view.global.standby_cluster.is_some()
+    }
+
     // --- log ---
 
     /// A line of this level.
@@ -395,6 +400,7 @@ fn default_action(job: &Job) -> &'static str {
         Job::Clone { .. } => "bootstrap",
         Job::Reinitialize { .. } => "reinitialize",
         Job::CopySlots { .. } => "copy_logical_slots",
+        Job::ArchiveCheckpoint => "demoting to a standby cluster",
         Job::MoveDataAside => "moving data directory aside",
         Job::RemoveData => "removing data directory",
     }

@@ -29,7 +29,7 @@ pub enum Invariant {
     OneJobPerCycle,
     /// INV-9: a new primary is not behind the position at which its predecessor released the key.
     NoLossOnSwitchover,
-    /// INV-10: pg_rewind is run neither from oneself nor by the holder of the lock.
+    /// INV-10: pg_rewind is run neither from oneself nor by the holder of the lock (but from a remote cluster).
     RewindsFromAnotherLeader,
     /// INV-11: a primary goes on without the store only with the word of all members that could lead instead.
     FailsafeTakesAll,
@@ -37,6 +37,8 @@ pub enum Invariant {
     KeepsPromise,
     /// INV-13: where a watchdog is required, a promotion begins only while it counts (unless paused).
     PromotesOnlyWatched,
+    /// INV-14: in a standby cluster nothing makes a primary.
+    StandbyClusterHasNoPrimary,
 }
 
 impl Invariant {
@@ -57,6 +59,7 @@ impl Invariant {
             Self::FailsafeTakesAll => "INV-11",
             Self::KeepsPromise => "INV-12",
             Self::PromotesOnlyWatched => "INV-13",
+            Self::StandbyClusterHasNoPrimary => "INV-14",
         }
     }
 }
@@ -136,6 +139,7 @@ pub fn check_round(view: &View, round: &Round) -> Vec<Violation> {
             broken(Invariant::KeepsData, &format!("{:?} on existing data", job.kind()));
         }
         if let Job::Rewind { upstream } = job
+            && upstream.is_member
             && (upstream.name == view.me.name || lease_in(view))
         {
             broken(Invariant::RewindsFromAnotherLeader, &format!("from {}", upstream.name));
@@ -143,6 +147,10 @@ pub fn check_round(view: &View, round: &Round) -> Vec<Violation> {
     }
     if failsafe::caller(view).is_some() && asked.contains(&Command::AcquireLeader) {
         broken(Invariant::KeepsPromise, "asks for the lock");
+    }
+    let makes_primary = |job: &&&Job| matches!(job, Job::Promote { .. } | Job::StartPrimary { .. } | Job::Bootstrap);
+    if let Some(job) = jobs.iter().find(makes_primary).filter(|_| view.global.standby_cluster.is_some()) {
+        broken(Invariant::StandbyClusterHasNoPrimary, &format!("{:?}", job.kind()));
     }
     let released = view.done.iter().any(|(c, _)| matches!(c, Command::ReleaseLeader { .. }));
     if released && asked.iter().any(|c| matches!(c, Command::RenewLeader | Command::AcquireLeader)) {

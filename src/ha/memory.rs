@@ -181,6 +181,9 @@ pub enum DemoteMode {
     Immediate,
     /// The lock is lost: immediate stop, key untouched.
     ImmediateNolock,
+    /// The cluster became a standby cluster: fast stop, the checkpoint goes to the archive, the key is kept (or handed
+    /// over where nothing is archived), then read-only behind the remote server.
+    Cluster,
 }
 
 impl DemoteMode {
@@ -192,6 +195,7 @@ impl DemoteMode {
             Self::Graceful => "graceful",
             Self::Immediate => "immediate",
             Self::ImmediateNolock => "immediate-nolock",
+            Self::Cluster => "demote-cluster",
         }
     }
 
@@ -201,11 +205,29 @@ impl DemoteMode {
         matches!(self, Self::Immediate | Self::ImmediateNolock)
     }
 
-    /// Whether the leader key is released by this demotion (and renewed until then).
+    /// Whether the leader key is released by this demotion once the server is down.
     #[must_use]
     pub fn releases(self) -> bool {
         matches!(self, Self::Graceful | Self::Immediate)
     }
+
+    /// Whether the leader key is renewed while the server stops.
+    #[must_use]
+    pub fn keeps_lock(self) -> bool {
+        self.releases() || self == Self::Cluster
+    }
+}
+
+/// The segment with the shutdown checkpoint, on its way to the archive.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Archiving {
+    /// It does not go there.
+    #[default]
+    Off,
+    /// It will, as soon as the server is down.
+    Due,
+    /// The job has been started.
+    Begun(JobId),
 }
 
 /// A demotion under way: stop, release, wait for a new leader, start as standby.
@@ -219,6 +241,8 @@ pub struct Demotion {
     pub stopped: Option<JobResult>,
     /// Role before, for `on_stop`.
     pub role: Role,
+    /// What becomes of the shutdown checkpoint's segment.
+    pub archiving: Archiving,
     /// The leader key has been given up.
     pub released: bool,
     /// Until when a new leader is waited for, once the server is down and the key released.

@@ -49,12 +49,16 @@ pub enum Rule {
     Bootstrapping,
     /// Somebody else was first to create `initialize`.
     InitializeLost,
+    /// `initialize` is mine, the remote server is copied: a new standby cluster.
+    BootstrappingStandbyLeader,
     /// A copy is being made: "from leader 'a'", "from replica 'b'".
     Cloning(String),
     /// A copy without a leader.
     CloningWithoutLeader,
     /// Nothing to copy from yet.
     WaitingForLeader,
+    /// The same in a standby cluster.
+    WaitingForStandbyLeader,
     /// A custom bootstrap: recovery is not over.
     WaitingForEndOfRecovery,
     /// post_bootstrap runs.
@@ -99,6 +103,10 @@ pub enum Rule {
     StartingReadOnly,
     /// Started as a standby.
     StartingSecondary,
+    /// Started as the leader of a standby cluster.
+    StartingStandbyLeader,
+    /// Started behind the remote server, since nobody leads the standby cluster.
+    StartingBehindRemote,
     /// pg_rewind from this leader.
     Rewinding(String),
     /// The data directory is copied anew because it diverged.
@@ -113,6 +121,8 @@ pub enum Rule {
     AcquiredLock,
     /// The race is won; the promotion begins.
     Promoted,
+    /// The race is won in a standby cluster.
+    AcquiredStandbyLock,
     /// The race is lost: demotion.
     LostRaceDemoted,
     /// The race is lost: follow.
@@ -131,6 +141,12 @@ pub enum Rule {
     Leader,
     /// The lock is mine, the server a standby: the promotion begins.
     PromotedWithLock,
+    /// All is well in a standby cluster.
+    StandbyLeader,
+    /// The lock of a standby cluster is mine, the server a replica: it becomes the standby leader.
+    BecameStandbyLeader,
+    /// The lock is mine, the server a primary, the cluster a standby cluster: demotion.
+    DemotingCluster,
     /// Paused: the promotion of a manual failover goes on.
     WaitingForPromotion,
     /// Paused and not a primary: key released.
@@ -157,6 +173,12 @@ pub enum Rule {
     DemotedWithoutLock,
     /// All is well: the leader.
     Replica(String),
+    /// A primary without the lock in a standby cluster.
+    DemotedInStandbyCluster,
+    /// All is well in a standby cluster: its leader.
+    StandbyReplica(String),
+    /// The leader of the standby cluster does not say where it is: nothing changes.
+    KeepsOldStandbyLeader,
     /// Paused: a primary without the lock.
     PausedPrimaryWithoutLock,
     /// Paused: nobody to follow.

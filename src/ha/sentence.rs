@@ -36,6 +36,10 @@ fn text(rule: &Rule, me: &str) -> String {
             let names: Vec<String> = names.iter().map(|name| format!("'{name}'")).collect();
             format!("Copying logical slots [{}] from the primary", names.join(", "))
         }
+        Rule::StandbyLeader => format!("no action. I am ({me}), the standby leader with the lock"),
+        Rule::StandbyReplica(leader) => {
+            format!("no action. I am ({me}), a secondary, and following a standby leader ({leader})")
+        }
         Rule::PausedNoUpstream => format!("no action. I am ({me})"),
         // All others have a fixed text.
         _ => String::new(),
@@ -62,9 +66,11 @@ fn fixed(rule: &Rule) -> Option<&'static str> {
         Rule::AwaitingNewLeader => "waiting for a new leader after demotion",
         Rule::StartingAfterDemotion => "starting after demotion",
         Rule::Bootstrapping => "trying to bootstrap a new cluster",
+        Rule::BootstrappingStandbyLeader => "trying to bootstrap a new standby leader",
         Rule::InitializeLost => "failed to acquire initialize lock",
         Rule::CloningWithoutLeader => "trying to bootstrap (without leader)",
         Rule::WaitingForLeader => "waiting for leader to bootstrap",
+        Rule::WaitingForStandbyLeader => "waiting for standby_leader to bootstrap",
         Rule::WaitingForEndOfRecovery => "waiting for end of recovery after bootstrap",
         Rule::PostBootstrap => "running post_bootstrap",
         Rule::Initialized => "initialized a new cluster",
@@ -82,10 +88,13 @@ fn fixed(rule: &Rule) -> Option<&'static str> {
         Rule::CrashRecovery => "doing crash recovery in a single user mode",
         Rule::StartingReadOnly => "starting as readonly because i had the session lock",
         Rule::StartingSecondary => "starting as a secondary",
+        Rule::StartingStandbyLeader => "starting as a standby leader because i had the session lock",
+        Rule::StartingBehindRemote => "trying to follow a remote member because standby cluster is unhealthy",
         Rule::ReinitializingDiverged => "reinitializing due to diverged timelines",
         Rule::RemovingData => "removing data directory after failed rewind",
         Rule::AcquiredLock => "acquired session lock as a leader",
         Rule::Promoted => "promoted self to leader by acquiring session lock",
+        Rule::AcquiredStandbyLock => "promoted self to a standby leader by acquiring session lock",
         Rule::LostRaceDemoted => "demoted self after trying and failing to obtain lock",
         Rule::LostRaceFollowing => "following new leader after trying and failing to obtain lock",
         Rule::NotAllowedDemoted => "demoting self because I am not allowed to become primary",
@@ -93,6 +102,8 @@ fn fixed(rule: &Rule) -> Option<&'static str> {
         Rule::NotHealthiestDemoted => "demoting self because i am not the healthiest node",
         Rule::NotHealthiestFollowing => "following a different leader because i am not the healthiest node",
         Rule::PromotedWithLock => "promoted self to leader because I had the session lock",
+        Rule::BecameStandbyLeader => "promoted self to a standby leader because i had the session lock",
+        Rule::DemotingCluster => "cannot be a real primary in standby cluster",
         Rule::WaitingForPromotion => "waiting to become primary after promote...",
         Rule::ReleasedNotPrimary => "removed leader lock because postgres is not running as primary",
         Rule::LostLockDemoted => "demoted self because failed to update leader lock in DCS",
@@ -105,6 +116,8 @@ fn fixed(rule: &Rule) -> Option<&'static str> {
             "Postponing promotion because synchronous replication state was updated by somebody else"
         }
         Rule::DemotedWithoutLock => "demoting self because I do not have the lock and I was a leader",
+        Rule::DemotedInStandbyCluster => "cannot be a real primary in a standby cluster",
+        Rule::KeepsOldStandbyLeader => "continue following the old known standby leader",
         Rule::PausedPrimaryWithoutLock => "continue to run as primary without lock",
         Rule::RestartInitiated => "restart initiated",
         Rule::BootstrapFailed | Rule::SystemIdMismatch(..) | Rule::JoinAborted | Rule::Stopping => "",

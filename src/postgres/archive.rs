@@ -1,9 +1,15 @@
 //! The user's archive and restore commands, run while the server is stopped (REW-07, REW-08).
 
 use super::program::{Program, split};
-use super::{Cancel, PgError, Server, guc};
+use super::{Cancel, PgError, Server, controldata, guc};
 use std::path::Path;
+use std::time::Duration;
 use tracing::{error, info};
+
+/// The label in pg_controldata's output.
+const LAST_SEGMENT: &str = "Latest checkpoint's REDO WAL file";
+/// What the archive gets to take one segment outside of the server's own archiver.
+const SEGMENT_PATIENCE: Duration = Duration::from_secs(300);
 
 /// `archive_command`, when archiving is on by the server's files.
 pub async fn archive_command(server: &Server) -> Option<String> {
@@ -15,7 +21,29 @@ pub async fn archive_command(server: &Server) -> Option<String> {
         }
     };
     let mode = get("archive_mode").await?;
-    if matches!(mode.as_str(), "on" | "always") { get("archive_command").await } else { None }
+    let on = matches!(mode.as_str(), "on" | "always");
+    if on { get("archive_command").await.filter(|command| !command.is_empty()) } else { None }
+}
+
+/// Archives the segment in which the shutdown checkpoint of the stopped server begins. Its own archiver leaves the last
+/// segment out, since more could be written to it.
+pub async fn archive_checkpoint(server: &Server, cancel: &Cancel) -> Result<(), PgError> {
+    let Some(command) = archive_command(server).await else {
+        info!("Not archiving latest checkpoint WAL file. Archiving is not configured.");
+        return Ok(());
+    };
+    let control = controldata::read(server).await;
+    let line = control.as_ref().and_then(|c| c.lines.iter().find(|(label, _)| label == LAST_SEGMENT));
+    let Some((_, segment)) = line.filter(|(_, segment)| is_segment(segment)) else {
+        return Err(PgError::File("Cannot extract latest checkpoint's WAL file name".to_owned()));
+    };
+    let line = expand(&command, &server.wal_dir(), segment);
+    info!("Archiving {segment} with the shutdown checkpoint: {line}");
+    let finished = Program::shell(server, &in_data_dir(server, &line)).within(SEGMENT_PATIENCE).run(cancel).await?;
+    if finished.success() {
+        return Ok(());
+    }
+    Err(PgError::Program("Failed to archive WAL file with the shutdown checkpoint".to_owned()))
 }
 
 /// Archives the segments that are marked ready. The new primary may have recycled them on its side, and a standby made

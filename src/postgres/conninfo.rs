@@ -201,7 +201,7 @@ pub fn set_user(conn: &mut Conninfo, user: &PgUser) {
 #[must_use]
 pub fn primary_conninfo(server: &Server, upstream: Option<&Upstream>, version: PgVersion) -> Option<Conninfo> {
     let settings = server.settings();
-    let upstream = upstream.filter(|u| u.name != settings.name && !u.conn.is_empty())?;
+    let upstream = upstream.filter(|u| !(u.conn.is_empty() || u.is_member && u.name == settings.name))?;
     let mut conn = upstream.conn.clone();
     set_user(&mut conn, &settings.postgresql.replication);
     conn.insert("application_name".to_owned(), settings.name.clone());

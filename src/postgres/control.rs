@@ -155,6 +155,14 @@ impl PostgresControl for Server {
         single_user::crash_recovery(self, &cancel).await
     }
 
+    async fn archives(&self) -> bool {
+        archive::archive_command(self).await.is_some()
+    }
+
+    async fn archive_checkpoint(&self, cancel: Cancel) -> Result<(), PgError> {
+        archive::archive_checkpoint(self, &cancel).await
+    }
+
     async fn pg_rewind_works(&self) -> bool {
         rewind::works(self).await
     }

@@ -232,6 +232,12 @@ pub trait PostgresControl {
     /// Single-user mode until the server is cleanly shut down (REW-16).
     async fn crash_recovery(&self, cancel: Cancel) -> Result<(), PgError>;
 
+    /// Whether the server archives its WAL, by its files.
+    async fn archives(&self) -> bool;
+
+    /// Archives the segment with the shutdown checkpoint of the stopped server.
+    async fn archive_checkpoint(&self, cancel: Cancel) -> Result<(), PgError>;
+
     /// Whether pg_rewind can be executed.
     async fn pg_rewind_works(&self) -> bool;
 

@@ -66,6 +66,7 @@ fn nobody_follows_itself() {
     assert!(parameters::get(&wanted(&server, None, version).settings, "primary_slot_name").is_none());
 }
 
+// rows: STBY-02, STBY-05
 #[test]
 fn an_upstream_outside_the_cluster_must_be_writable_and_gives_its_commands() {
     let dir = tempfile::tempdir().unwrap();

@@ -18,6 +18,7 @@ mod operate;
 mod python;
 mod rejoin;
 mod slots;
+mod standby_cluster;
 mod switchover;
 mod sync;
 mod watchdog;

@@ -18,6 +18,7 @@ pub fn check(world: &World) {
     check_promises(&mut inner, now);
     check_outage(&mut inner, now);
     check_primaries(&mut inner, now);
+    inner.check_standby(now);
     for node in 0..inner.nodes.len() {
         check_unleased(&mut inner, node, now);
         check_cycles(&mut inner, node, now);
@@ -111,13 +112,13 @@ fn once(inner: &mut Inner, now: Mono, text: String) {
 pub fn whole(world: &World) -> Result<(), String> {
     let now = world.now();
     let inner = world.lock();
-    let leaders: Vec<usize> = (0..inner.nodes.len()).filter(|n| inner.nodes[*n].server.writable(now)).collect();
+    let leaders: Vec<usize> = (0..inner.members()).filter(|n| inner.nodes[*n].server.writable(now)).collect();
     let [leader] = leaders[..] else { return Err(format!("{} writable primaries", leaders.len())) };
     if !inner.has_lease(leader, now) {
         return Err(format!("{} does not hold the leader key", inner.name(leader)));
     }
     let end = inner.nodes[leader].server.end();
-    for node in (0..inner.nodes.len()).filter(|n| *n != leader) {
+    for node in (0..inner.members()).filter(|n| *n != leader) {
         if !inner.nodes[node].agent {
             return Err(format!("the agent of {} does not run", inner.name(node)));
         }

@@ -1,10 +1,11 @@
 //! The life of one cluster: bootstrap, then episodes of harm, switchovers and pauses, and after each the proof that it is
 //! whole again.
 
-use super::checker::{check, twins, whole};
+use super::checker::{check, twins};
 use super::faults::Fault;
-use super::model_config::{dynamic, failsafe};
+use super::model_config::{dynamic_for, failsafe};
 use super::node::{Agent, Build};
+use super::standby::REMOTE;
 use super::world::World;
 use patroni::clock::Clock;
 use patroni::dcs::{Dcs, FailoverRequest};
@@ -24,7 +25,7 @@ pub(super) const HEAL_BOUND: Duration = Duration::from_secs(3 * 10 + 30);
 const BOOTSTRAP_BOUND: Duration = Duration::from_secs(120);
 /// After this a member that cannot stream is looked at by the operator.
 const TWIN_PATIENCE: Duration = Duration::from_secs(30);
-const BUDGET: Duration = Duration::from_secs(5);
+pub const BUDGET: Duration = Duration::from_secs(5);
 
 /// Makes a client of one store: for a member, or for the operator (`None`).
 pub type StoreClients = Rc<dyn Fn(Option<&str>) -> Arc<dyn Dcs>>;
@@ -41,6 +42,18 @@ pub struct Options {
     pub failsafe: bool,
     /// Members are broken on purpose: they agree to a primary without a store and forget it at once.
     pub forgets: bool,
+    /// There is a remote server, which the cluster follows at times.
+    pub standby: StandbyLife,
+}
+
+/// Whether a cluster is a standby cluster at times.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum StandbyLife {
+    Never,
+    /// It begins as a primary one.
+    Later,
+    /// It begins as one.
+    FromBirth,
 }
 
 /// What came of it.
@@ -53,6 +66,8 @@ pub struct Outcome {
     pub switchovers: u64,
     /// Members that the operator had to reinitialise.
     pub twins: u64,
+    /// How often the cluster became a standby cluster or a primary one.
+    pub turns: u64,
     /// How often a fence had to end a server that accepted writes.
     pub fenced: u64,
     pub slowest_heal: Duration,
@@ -64,7 +79,7 @@ pub struct Cluster {
     pub world: Arc<World>,
     agents: RefCell<Vec<Option<Agent>>>,
     clients: StoreClients,
-    operator: Arc<dyn Dcs>,
+    pub operator: Arc<dyn Dcs>,
     options: Options,
     slowest_heal: RefCell<Duration>,
 }
@@ -77,9 +92,11 @@ pub fn run(options: Options, clients: impl FnOnce(&Clock) -> StoreClients + 'sta
     actix::System::with_tokio_rt(runtime).block_on(async move {
         let clock = Clock::tokio("2026-01-01T00:00:00Z".parse::<Wall>().unwrap());
         let clients = clients(&clock);
-        let world = World::new(clock, options.seed, &["a", "b", "c"]);
+        let names = ["a", "b", "c", REMOTE];
+        let count = if options.standby == StandbyLife::Never { 3 } else { 4 };
+        let world = World::new(clock, options.seed, &names[..count]);
         world.lock().failsafe.begin(options.failsafe, options.forgets);
-        let agents = world.lock().nodes.iter().map(|_| None).collect();
+        let agents = (0..3).map(|_| None).collect();
         let cluster = Rc::new(Cluster {
             agents: RefCell::new(agents),
             world,
@@ -103,6 +120,12 @@ impl Cluster {
             }
         });
         let end = self.world.now() + self.options.length;
+        if self.options.standby == StandbyLife::FromBirth {
+            let now = self.world.now();
+            let mut world = self.world.lock();
+            world.standby.section = true;
+            world.found_remote(now);
+        }
         for node in 0..self.nodes() {
             self.start_agent(node);
             self.wait(0, 3000).await;
@@ -121,6 +144,7 @@ impl Cluster {
             promotions: world.promotions,
             switchovers: world.switchovers,
             twins: world.twins,
+            turns: world.standby.turns,
             fenced: world.fenced,
             slowest_heal: *self.slowest_heal.borrow(),
             last_lines: world.last_lines(),
@@ -131,8 +155,10 @@ impl Cluster {
         if self.options.failsafe && self.world.lock().rng.bool() {
             return self.outage().await;
         }
-        let kind = self.world.lock().rng.u32(0..10);
+        let kinds = if self.options.standby == StandbyLife::Never { 10 } else { 14 };
+        let kind = self.world.lock().rng.u32(0..kinds);
         match kind {
+            10.. => self.turn().await,
             0..=5 => self.harm().await,
             6..=7 => self.switchover().await,
             8 => self.harm_in_switchover().await,
@@ -158,10 +184,10 @@ impl Cluster {
         self.world.lock().faults = false;
     }
 
-    fn draw(&self) -> Fault {
-        let primary = self.primary();
+    pub fn draw(&self) -> Fault {
+        let primary = self.leader();
         let mut world = self.world.lock();
-        let nodes = world.nodes.len();
+        let nodes = world.members();
         loop {
             let fault = Fault::draw(&mut world.rng, nodes, primary);
             // The last copy of the data is not thrown away.
@@ -196,10 +222,10 @@ impl Cluster {
         self.members_known().await;
         let Some(leader) = self.ask_for_switchover().await else { return };
         let deadline = self.world.now() + HEAL_BOUND;
-        while self.primary().is_none_or(|p| p == leader) && self.world.now() < deadline {
+        while self.leader().is_none_or(|p| p == leader) && self.world.now() < deadline {
             sleep(STEP).await;
         }
-        if self.primary().is_none_or(|p| p == leader) {
+        if self.leader().is_none_or(|p| p == leader) {
             let now = self.world.now();
             let mut world = self.world.lock();
             let name = world.name(leader);
@@ -211,10 +237,10 @@ impl Cluster {
     }
 
     async fn ask_for_switchover(&self) -> Option<usize> {
-        let leader = self.primary()?;
+        let leader = self.leader()?;
         let request = {
             let mut world = self.world.lock();
-            let nodes = world.nodes.len();
+            let nodes = world.members();
             let candidate = (leader + world.rng.usize(1..nodes)) % nodes;
             let candidate = world.rng.bool().then(|| world.name(candidate));
             world.switchover_from = Some(leader);
@@ -272,7 +298,8 @@ impl Cluster {
     }
 
     async fn set_pause(&self, pause: bool) {
-        let mut data = if self.options.failsafe { failsafe() } else { dynamic() };
+        let section = self.world.lock().standby.section;
+        let mut data = if self.options.failsafe { failsafe() } else { dynamic_for(section) };
         if pause {
             data.insert("pause".to_owned(), true.into());
         }
@@ -304,7 +331,7 @@ impl Cluster {
                     }
                 }
             }
-            match whole(&self.world) {
+            match self.is_whole() {
                 Ok(()) => break,
                 Err(why) if self.world.now().since(since) > bound => {
                     let now = self.world.now();
@@ -318,6 +345,7 @@ impl Cluster {
         self.world.log(format!("whole {:.1} s after {what}", took.as_secs_f64()));
         let mut slowest = self.slowest_heal.borrow_mut();
         *slowest = took.max(*slowest);
+        self.settle();
     }
 
     fn reinitialise(&self, node: usize) {
@@ -328,7 +356,7 @@ impl Cluster {
         }
     }
 
-    fn restart_ended(&self) {
+    pub fn restart_ended(&self) {
         for node in 0..self.nodes() {
             let (alive, off) = {
                 let world = self.world.lock();
@@ -375,6 +403,7 @@ impl Cluster {
             decide: self.options.decide,
             grants_twice: self.options.grants_twice,
             fence: self.options.fence,
+            standby: self.options.standby == StandbyLife::FromBirth,
         };
         self.agents.borrow_mut()[node] = Some(Agent::start(build));
     }

@@ -4,13 +4,21 @@ use super::model_peers::api_address;
 use crate::test_settings;
 use patroni::actors::config_store::ConfigSource;
 use patroni::config::settings::Bootstrap;
-use patroni::config::{Global, Settings};
+use patroni::config::{Global, Settings, StandbyCluster};
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The first dynamic configuration.
-pub fn dynamic() -> Map<String, Value> {
+/// The dynamic configuration of a primary cluster, or of a standby cluster.
+pub fn dynamic_for(standby: bool) -> Map<String, Value> {
+    let mut data = dynamic();
+    if standby {
+        data.insert("standby_cluster".to_owned(), json!({"host": super::standby::REMOTE}));
+    }
+    data
+}
+
+fn dynamic() -> Map<String, Value> {
     let value = json!({
         "ttl": 30, "loop_wait": 10, "retry_timeout": 10, "maximum_lag_on_failover": 1_048_576,
         "postgresql": {"use_pg_rewind": true, "use_slots": true}
@@ -34,6 +42,9 @@ fn global(data: &Map<String, Value>) -> Global {
         failsafe_mode: data.get("failsafe_mode").and_then(Value::as_bool).unwrap_or(false),
         pause: data.get("pause").and_then(Value::as_bool).unwrap_or(false),
         use_pg_rewind: true,
+        standby_cluster: data
+            .get("standby_cluster")
+            .map(|section| StandbyCluster { host: Some(section["host"].to_string()), ..StandbyCluster::default() }),
         ..Global::default()
     }
 }

@@ -380,6 +380,15 @@ impl PostgresControl for ModelPostgres {
         true
     }
 
+    async fn archives(&self) -> bool {
+        false
+    }
+
+    async fn archive_checkpoint(&self, _: Cancel) -> Result<(), PgError> {
+        self.disk().await;
+        Ok(())
+    }
+
     async fn remove_data(&self) -> Result<(), PgError> {
         self.disk().await;
         self.log("data directory removed".to_owned());
@@ -420,8 +429,8 @@ impl PostgresControl for ModelPostgres {
         Ok(Lsn(lsn.0 + CHECKPOINT_RECORD))
     }
 
-    async fn history(&self, _: Timeline) -> Result<History, PgError> {
-        self.history_file().await
+    async fn history(&self, timeline: Timeline) -> Result<History, PgError> {
+        self.history_file(timeline).await
     }
 
     async fn sync_slots(&self, plan: &SlotPlan) -> Result<SlotReport, PgError> {

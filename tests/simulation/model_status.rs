@@ -56,10 +56,21 @@ impl ModelPostgres {
         })
     }
 
-    pub(super) async fn history_file(&self) -> Result<History, PgError> {
+    /// The file of a timeline that is ahead of the server's own comes from whom it wants to stream from.
+    pub(super) async fn history_file(&self, timeline: Timeline) -> Result<History, PgError> {
         self.disk().await;
         let inner = self.world.lock();
-        let end = inner.nodes[self.node].server.end().ok_or_else(refused)?;
+        let mut end = inner.nodes[self.node].server.end().ok_or_else(refused)?;
+        if timeline > inner.wal.timeline(end.branch) {
+            let process = inner.nodes[self.node].server.process.as_ref();
+            let source = process.and_then(|p| p.upstream.as_ref()).and_then(|source| inner.find(&source.name));
+            let source = source.filter(|s| inner.linked(self.node, *s)).map(|s| &inner.nodes[s].server);
+            let ahead = source.filter(|s| s.ready(self.world.now())).and_then(|s| s.end());
+            let Some(ahead) = ahead.filter(|a| inner.wal.timeline(a.branch) >= timeline) else {
+                return Ok(History::default());
+            };
+            end = ahead;
+        }
         let mut lines: Vec<HistoryLine> = (inner.wal.history(end.branch).into_iter())
             .map(|(timeline, lsn)| {
                 let reason = "no recovery target specified".to_owned();

@@ -1,7 +1,7 @@
 //! One agent: the real actors of a node over the model's edges, in a task set of their own that can be dropped whole (kill -9).
 
 use super::faulty_dcs::FaultyDcs;
-use super::model_config::{ModelConfig, dynamic, failsafe, settings};
+use super::model_config::{ModelConfig, dynamic_for, failsafe, settings};
 use super::model_fence::{FenceState, ModelFence};
 use super::model_peers::ModelPeers;
 use super::model_postgres::ModelPostgres;
@@ -40,6 +40,8 @@ pub struct Build {
     pub decide: fn(&View) -> Round,
     pub grants_twice: bool,
     pub fence: bool,
+    /// The first dynamic configuration is that of a standby cluster.
+    pub standby: bool,
 }
 
 impl Agent {
@@ -117,7 +119,7 @@ fn wire(build: &Build) -> Addr<Coordinator> {
     let (world, node) = (Arc::clone(&build.world), build.node);
     let clock = world.clock.clone();
     let name = world.lock().name(node);
-    let first = if world.lock().failsafe.on { failsafe() } else { dynamic() };
+    let first = if world.lock().failsafe.on { failsafe() } else { dynamic_for(build.standby) };
     let settings = settings(&name, node, first);
     let control: Rc<dyn PostgresControl> = Rc::new(ModelPostgres { world: Arc::clone(&world), node });
     let dcs =

@@ -3,6 +3,7 @@
 use super::model_fence::FenceState;
 use super::outage::{Failsafe, Word};
 use super::server::{Process, Server, Source, Stopping};
+use super::standby::{REMOTE, Standby};
 use super::wal::{Position, WalTree};
 use patroni::api::Snapshot;
 use patroni::clock::Clock;
@@ -69,6 +70,7 @@ pub struct Inner {
     pub promotions: u64,
     pub switchovers: u64,
     pub twins: u64,
+    pub standby: Standby,
     pub fenced: u64,
     pub violations: Vec<String>,
     next_pid: i32,
@@ -118,6 +120,7 @@ impl World {
             promotions: 0,
             switchovers: 0,
             twins: 0,
+            standby: Standby { remote: names.iter().position(|name| *name == REMOTE), ..Standby::default() },
             fenced: 0,
             violations: Vec::new(),
             next_pid: 1000,
@@ -152,6 +155,7 @@ impl World {
             changed |= inner.fence(node, now);
             changed |= inner.move_process(node, now);
         }
+        inner.tend_remote(now);
         for node in 0..inner.nodes.len() {
             inner.commit(node, now);
         }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::cluster::{Postmaster, Role};
-use crate::ha::memory::{DemoteMode, Demotion};
+use crate::ha::memory::{Archiving, DemoteMode, Demotion};
 
 fn primary(mut report: ServerReport) -> ServerReport {
     report.facts.postmaster = Some(Postmaster { pid: 100, start_ticks: 1 });
@@ -66,7 +66,8 @@ fn the_watchdog_is_fed_by_a_renewed_lease_at_once_and_by_nothing_else() {
 
 /// A demotion is under way from the first cycle on.
 fn demoting(mode: DemoteMode) -> Round {
-    let demotion = Demotion { mode, stop: None, stopped: None, role: Role::Primary, released: false, wait_until: None };
+    let (role, archiving) = (Role::Primary, Archiving::Off);
+    let demotion = Demotion { mode, stop: None, stopped: None, role, archiving, released: false, wait_until: None };
     done(finish(Memory { demotion: Some(demotion), ..Memory::default() }))
 }
 

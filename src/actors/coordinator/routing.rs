@@ -59,7 +59,8 @@ pub(super) fn route(command: &Command) -> Route {
         | Command::QueryOwnTimeline
         | Command::QueryLeader(_)
         | Command::QueryCheckpointEnd { .. }
-        | Command::ReadHistory(_) => Route::Server,
+        | Command::ReadHistory(_)
+        | Command::QueryArchiving => Route::Server,
         Command::SyncSlots(_) => Route::Slots,
         Command::SetSyncNames(_) | Command::ProduceWal => Route::Sync,
         Command::Callback { .. } => Route::Callbacks,
@@ -97,6 +98,7 @@ pub(super) fn budget(command: &Command, global: &Global) -> Duration {
         | Command::EnforceFeedback(_)
         | Command::QueryOwnTimeline
         | Command::ReadHistory(_)
+        | Command::QueryArchiving
         | Command::SyncSlots(_)
         | Command::SetSyncNames(_)
         | Command::ProduceWal => STEP_BUDGET,

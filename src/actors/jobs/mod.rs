@@ -1,6 +1,7 @@
 //! Long work on the server, one file a kind. A job is a future beside the mailbox; it publishes its phase, obeys its
 //! flag where there is a way back, and cleans up after itself.
 
+mod archive_checkpoint;
 mod bootstrap;
 mod clone;
 mod copy_slots;
@@ -79,6 +80,7 @@ async fn run(context: &JobContext, job: Job) -> Result<JobResult, PgError> {
             reinitialize::run(context, source.as_deref(), upstream, basebackup_only).await
         }
         Job::CopySlots { upstream, slots } => copy_slots::run(context, &upstream, &slots).await,
+        Job::ArchiveCheckpoint => archive_checkpoint::run(context).await,
         Job::MoveDataAside => data_dir::move_aside(context).await,
         Job::RemoveData => data_dir::remove(context).await,
     }

@@ -1,5 +1,6 @@
 //! One file a command.
 
+mod cluster_role;
 mod config;
 mod dsn;
 mod flush;
@@ -36,8 +37,8 @@ pub async fn run(command: &Command, context: &mut Context<'_>) -> Result<(), Ctl
         Command::List(args) => list::list(context, args).await,
         Command::Pause(args) => pause::run(context, args, true).await,
         Command::Query(_) => unsupported("query"),
-        Command::DemoteCluster(_) => unsupported("demote-cluster"),
-        Command::PromoteCluster(_) => unsupported("promote-cluster"),
+        Command::DemoteCluster(args) => cluster_role::demote(context, args).await,
+        Command::PromoteCluster(args) => cluster_role::promote(context, args).await,
         Command::Reinit(args) => reinit::run(context, args).await,
         Command::Reload(args) => reload::run(context, args).await,
         Command::Remove(args) => remove::run(context, args).await,

@@ -1,7 +1,7 @@
 //! A new cluster, a new member (ha-rules 21).
 
 use super::diverged;
-use crate::cluster::{CallbackEvent, Role};
+use crate::cluster::{CallbackEvent, Role, Upstream};
 use crate::ha::cycle::{Cycle, Maybe, Step};
 use crate::ha::memory::StartEvent;
 use crate::ha::rewind::RewindState;
@@ -19,7 +19,7 @@ pub(super) fn empty_data_dir(cycle: &mut Cycle<'_>) -> Step {
     }
     if let Some(moment) = diverged::too_early(cycle) {
         cycle.wake_at(moment);
-        return Ok(Rule::WaitingForLeader);
+        return Ok(waiting(cycle));
     }
     let source = if cycle.facts.unlocked { None } else { upstream::to_clone(cycle.view, &cycle.cluster, false) };
     if let Some((from, source)) = source {
@@ -29,10 +29,15 @@ pub(super) fn empty_data_dir(cycle: &mut Cycle<'_>) -> Step {
     }
     // Methods that need no leader must not run beside somebody's bootstrap.
     if cycle.view.me.replica_method_without_leader && cycle.cluster.initialize.as_deref() != Some("") {
-        let job = Job::Clone { source: None, upstream: None, basebackup_only: false };
+        let (source, upstream) = remote(cycle);
+        let job = Job::Clone { source, upstream, basebackup_only: false };
         return clone(cycle, "bootstrap (without leader)", job, Rule::CloningWithoutLeader);
     }
-    Ok(Rule::WaitingForLeader)
+    Ok(waiting(cycle))
+}
+
+fn waiting(cycle: &Cycle<'_>) -> Rule {
+    if cycle.in_standby_cluster() { Rule::WaitingForStandbyLeader } else { Rule::WaitingForLeader }
 }
 
 fn initialize(cycle: &mut Cycle<'_>) -> Step {
@@ -46,14 +51,28 @@ fn initialize(cycle: &mut Cycle<'_>) -> Step {
             return Ok(Rule::StoreSilent);
         }
     }
-    if let Err(refused) = cycle.start("bootstrap", Job::Bootstrap)? {
+    let (source, upstream) = remote(cycle);
+    let (action, job, rule) = if cycle.in_standby_cluster() {
+        let job = Job::Clone { source, upstream, basebackup_only: false };
+        ("bootstrap_standby_leader", job, Rule::BootstrappingStandbyLeader)
+    } else {
+        ("bootstrap", Job::Bootstrap, Rule::Bootstrapping)
+    };
+    if let Err(refused) = cycle.start(action, job)? {
         cycle.tail(Command::CancelInitialize);
         return Ok(refused);
     }
     cycle.memory.bootstrapping = true;
     cycle.memory.bootstrap_failed = false;
     cycle.memory.post_bootstrap_done = false;
-    Ok(Rule::Bootstrapping)
+    cycle.memory.rewind = RewindState::Initial;
+    Ok(rule)
+}
+
+/// The remote server of a standby cluster: to copy, if it can be connected to, and to follow.
+fn remote(cycle: &Cycle<'_>) -> (Option<Box<Upstream>>, Option<Box<Upstream>>) {
+    let remote = upstream::to_remote(cycle.view).map(Box::new);
+    (remote.clone().filter(|remote| !remote.conn.is_empty()), remote)
 }
 
 fn clone(cycle: &mut Cycle<'_>, action: &str, job: Job, rule: Rule) -> Step {
@@ -109,7 +128,8 @@ fn fail(cycle: &mut Cycle<'_>) -> Step {
 /// when the store does not answer.
 fn publish(cycle: &mut Cycle<'_>) -> Step {
     let Some(system_id) = cycle.facts.system_id else { return Ok(Rule::ServerSilent) };
-    if !cycle.activate_watchdog()? {
+    let standby = cycle.in_standby_cluster() && !cycle.facts.is_primary;
+    if !standby && !cycle.activate_watchdog()? {
         cycle.log(Level::Error, "Cancelling bootstrap because watchdog activation failed");
         return fail(cycle);
     }
@@ -126,6 +146,8 @@ fn publish(cycle: &mut Cycle<'_>) -> Step {
     cycle.memory.bootstrapping = false;
     cycle.memory.post_bootstrap_done = false;
     cycle.memory.start_event = None;
-    cycle.callback(CallbackEvent::OnStart, Role::Primary);
+    let role = if standby { Role::StandbyLeader } else { Role::Primary };
+    cycle.set_role(role);
+    cycle.callback(CallbackEvent::OnStart, role);
     Ok(Rule::Initialized)
 }

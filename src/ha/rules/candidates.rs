@@ -130,8 +130,9 @@ fn may_take_over(cycle: &mut Cycle<'_>, peer: &PeerStatus, reached: Option<Lsn>,
     }
     let timeline = peer.timeline.unwrap_or_default();
     let current = cycle.facts.cluster_timeline;
-    let strict = cycle.view.global.check_timeline;
-    if timeline.0 == 0 && strict || timeline.0 > 0 && timeline < current && (strict || !chosen) {
+    let (checked, strict) = (!cycle.in_standby_cluster(), cycle.view.global.check_timeline);
+    let behind = timeline.0 == 0 && strict || timeline.0 > 0 && timeline < current && (strict || !chosen);
+    if checked && behind {
         cycle.info(format!("Timeline {timeline} of member {name} is behind the cluster timeline {current}"));
         return false;
     }

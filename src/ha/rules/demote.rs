@@ -4,10 +4,11 @@
 //! The lease is renewed until the key is released, so that nobody promotes while WAL is still being written. It stays
 //! on record in an offline demotion until the server is down: the fence's deadline must not come earlier.
 
-use super::{candidates, diverged, replica, sync};
+use super::{candidates, demote_cluster, diverged, replica, sync};
 use crate::cluster::{CallbackEvent, Role, StopMode};
+use crate::config::settings::SynchronousMode;
 use crate::ha::cycle::{Cycle, Maybe, Step, Stop};
-use crate::ha::memory::{DemoteMode, Demotion};
+use crate::ha::memory::{Archiving, DemoteMode, Demotion};
 use crate::ha::{Command, Job, JobKind, JobPhase, JobResult, Level, Rule, upstream};
 use crate::types::Lsn;
 use std::time::Duration;
@@ -29,7 +30,8 @@ pub(super) fn begin(cycle: &mut Cycle<'_>, mode: DemoteMode) -> Result<(), Stop>
         cycle.memory.switched_over_in_pause = true;
     }
     let role = cycle.role;
-    let demotion = Demotion { mode, stop: None, stopped: None, role, released: false, wait_until: None };
+    let archiving = if mode == DemoteMode::Cluster { demote_cluster::archiving(cycle)? } else { Archiving::Off };
+    let demotion = Demotion { mode, stop: None, stopped: None, role, archiving, released: false, wait_until: None };
     cycle.memory.demotion = Some(demotion);
     if mode == DemoteMode::ImmediateNolock {
         cycle.forget_lease();
@@ -59,11 +61,14 @@ pub(super) fn may_write(cycle: &Cycle<'_>) -> bool {
 fn keep_lock(cycle: &mut Cycle<'_>) -> Result<(), Stop> {
     let Some(demotion) = cycle.memory.demotion.clone() else { return Ok(()) };
     let stopping = cycle.facts.running || cycle.job.is_some();
-    if !demotion.mode.releases() || demotion.released || !stopping {
+    if !demotion.mode.keeps_lock() || demotion.released || !stopping {
         return Ok(());
     }
     let held = if cycle.facts.has_lock { cycle.renew()?.is_some() } else { false };
-    if !held && !cycle.facts.paused {
+    // In a standby cluster nobody else can become a primary by the lock: the stop may end in good order. It must do so
+    // before the fence's deadline.
+    let harmless = demotion.mode == DemoteMode::Cluster && cycle.in_standby_cluster();
+    if !held && !cycle.facts.paused && !harmless {
         cycle.log(Level::Error, "failed to update leader lock");
         cycle.forget_lease();
         escalate(cycle, DemoteMode::ImmediateNolock);
@@ -76,6 +81,9 @@ pub(super) fn proceed(cycle: &mut Cycle<'_>) -> Step {
     let Some(demotion) = cycle.memory.demotion.clone() else { return Ok(Rule::AwaitingNewLeader) };
     if demotion.wait_until.is_some() {
         return wait_or_follow(cycle);
+    }
+    if demote_cluster::is_archiving(cycle, &demotion) {
+        return Ok(during_stop(cycle));
     }
     let stop_runs = cycle.job.is_some() && cycle.job == demotion.stop;
     if stop_runs {
@@ -107,7 +115,7 @@ pub(super) fn at_safe_point(cycle: &mut Cycle<'_>) {
     }
 }
 
-fn during_stop(cycle: &Cycle<'_>) -> Rule {
+pub(super) fn during_stop(cycle: &Cycle<'_>) -> Rule {
     let renewed = cycle.facts.has_lock && cycle.facts.is_leader;
     if renewed { Rule::LeaderDuringJob(cycle.action()) } else { Rule::JobInProgress(cycle.action()) }
 }
@@ -120,7 +128,7 @@ fn escalate(cycle: &mut Cycle<'_>, mode: DemoteMode) {
             demotion.stop = None;
         }
         demotion.mode = match mode {
-            DemoteMode::Graceful | DemoteMode::Immediate => DemoteMode::Immediate,
+            DemoteMode::Graceful | DemoteMode::Immediate | DemoteMode::Cluster => DemoteMode::Immediate,
             DemoteMode::Offline | DemoteMode::ImmediateNolock => DemoteMode::ImmediateNolock,
         };
     }
@@ -140,8 +148,11 @@ fn stop_server(cycle: &mut Cycle<'_>) -> Result<(), Stop> {
         timeout: if immediate { Some(cycle.view.global.retry_timeout) } else { stop_timeout(cycle) },
         role: Some(Role::Demoted),
     };
-    let action = format!("demote {}", demotion.mode.as_str());
-    let action = if demotion.mode == DemoteMode::Graceful { failover_action(cycle) } else { action };
+    let action = match demotion.mode {
+        DemoteMode::Graceful => failover_action(cycle),
+        DemoteMode::Cluster => demote_cluster::ACTION.to_owned(),
+        other => format!("demote {}", other.as_str()),
+    };
     match cycle.start(&action, job)? {
         Ok(id) => {
             if let Some(demotion) = cycle.memory.demotion.as_mut() {
@@ -163,21 +174,26 @@ fn failover_action(cycle: &Cycle<'_>) -> String {
 
 /// `primary_stop_timeout` is obeyed in synchronous mode only (HA-39).
 pub(super) fn stop_timeout(cycle: &Cycle<'_>) -> Option<Duration> {
-    let wanted = sync::mode(cycle) != crate::config::settings::SynchronousMode::Off;
-    cycle.view.global.primary_stop_timeout.filter(|_| wanted)
+    cycle.view.global.primary_stop_timeout.filter(|_| sync::mode(cycle) != SynchronousMode::Off)
 }
 
 /// Control data says "shut down" while archiving goes on: the key is released as soon as a candidate has received
 /// the shutdown checkpoint (HA-29).
 fn release_early(cycle: &mut Cycle<'_>) -> Result<(), Stop> {
-    let released = cycle.memory.demotion.as_ref().is_none_or(|d| d.released || d.mode != DemoteMode::Graceful);
+    let Some(demotion) = cycle.memory.demotion.clone() else { return Ok(()) };
     let Some((checkpoint, release)) = shut_down_point(cycle) else { return Ok(()) };
-    if released || !cycle.facts.is_leader {
+    let optime = match demotion.mode {
+        DemoteMode::Graceful => release,
+        // The remote cluster has to come as far as the checkpoint.
+        DemoteMode::Cluster if demotion.archiving == Archiving::Off => checkpoint,
+        _ => return Ok(()),
+    };
+    if demotion.released || !cycle.facts.is_leader {
         return Ok(());
     }
     if candidates::exists(cycle, Some(checkpoint), false)? {
         cycle.set_role(Role::Demoted);
-        give_up_key(cycle, Some(release))?;
+        give_up_key(cycle, Some(optime))?;
     } else {
         cycle.wake_within(RETRY);
     }
@@ -206,6 +222,9 @@ fn after_stop(cycle: &mut Cycle<'_>) -> Step {
     let Some(demotion) = cycle.memory.demotion.clone() else { return Ok(Rule::AwaitingNewLeader) };
     cycle.disable_watchdog();
     cycle.set_role(Role::Demoted);
+    if demotion.mode == DemoteMode::Cluster {
+        return demote_cluster::after_stop(cycle, &demotion);
+    }
     if demotion.mode.releases() {
         let optime = match &demotion.stopped {
             Some(JobResult::Stopped { release, .. }) if demotion.mode == DemoteMode::Graceful => Some(*release),
@@ -214,24 +233,34 @@ fn after_stop(cycle: &mut Cycle<'_>) -> Step {
         if !demotion.released && cycle.facts.has_lock {
             give_up_key(cycle, optime)?;
         }
-        let until = cycle.view.now + PAUSE_AFTER_RELEASE;
-        if let Some(now) = cycle.memory.demotion.as_mut() {
-            now.wait_until = Some(until);
-        }
+        begin_wait(cycle);
     } else {
         cycle.forget_lease();
     }
-    if matches!(demotion.stopped, Some(JobResult::Stopped { .. } | JobResult::Done)) {
-        cycle.callback(CallbackEvent::OnStop, demotion.role);
-    }
+    announce_stop(cycle, &demotion);
     if demotion.mode.releases() { wait_or_follow(cycle) } else { follow(cycle) }
 }
 
+/// Gives others the time to take the released key.
+pub(super) fn begin_wait(cycle: &mut Cycle<'_>) {
+    let until = cycle.view.now + PAUSE_AFTER_RELEASE;
+    if let Some(now) = cycle.memory.demotion.as_mut() {
+        now.wait_until = Some(until);
+    }
+}
+
+/// Scripts hear of a stop that went well.
+pub(super) fn announce_stop(cycle: &mut Cycle<'_>, demotion: &Demotion) {
+    if matches!(demotion.stopped, Some(JobResult::Stopped { .. } | JobResult::Done)) {
+        cycle.callback(CallbackEvent::OnStop, demotion.role);
+    }
+}
+
 /// A new leader ends the wait at once.
-fn wait_or_follow(cycle: &mut Cycle<'_>) -> Step {
+pub(super) fn wait_or_follow(cycle: &mut Cycle<'_>) -> Step {
     let until = cycle.memory.demotion.as_ref().and_then(|d| d.wait_until).unwrap_or(cycle.view.now);
     let before = cycle.view.memory.demotion.as_ref();
-    if cycle.facts.has_lock && before.is_some_and(|d| d.released && d.mode.releases() && d.wait_until.is_some()) {
+    if cycle.facts.has_lock && before.is_some_and(|d| d.released && d.wait_until.is_some()) {
         // The store did not answer, or did not do it.
         cycle.release(None)?;
     }
@@ -244,7 +273,7 @@ fn wait_or_follow(cycle: &mut Cycle<'_>) -> Step {
 }
 
 /// Starts as standby, or rewinds first.
-fn follow(cycle: &mut Cycle<'_>) -> Step {
+pub(super) fn follow(cycle: &mut Cycle<'_>) -> Step {
     let offline = cycle.memory.demotion.as_ref().is_some_and(|d| d.mode == DemoteMode::Offline);
     let role_before = cycle.memory.demotion.as_ref().map_or(Role::Demoted, |d| d.role);
     cycle.memory.demotion = None;
@@ -255,10 +284,11 @@ fn follow(cycle: &mut Cycle<'_>) -> Step {
         }
         whom = upstream::to_follow(cycle.view, &cycle.cluster).map(Box::new);
     }
-    let job = Job::Follow { upstream: whom, role: Role::Replica, timeout: None };
+    let role = upstream::role(whom.as_deref(), cycle.facts.has_lock && cycle.facts.is_leader);
+    let job = Job::Follow { upstream: whom, role, timeout: None };
     let refused = cycle.start("starting after demotion", job)?.err();
     if refused.is_none() {
-        cycle.memory.start_event = Some(replica::start_event(cycle, role_before));
+        cycle.memory.start_event = Some(replica::start_event(cycle, role_before, role));
     }
     Ok(refused.unwrap_or(Rule::StartingAfterDemotion))
 }

@@ -10,30 +10,26 @@ use crate::types::{Lsn, Timeline};
 /// Answers an armed question if it can be answered, and repairs a diverged data directory: crash recovery, then
 /// pg_rewind, or a new copy. `None`: nothing to do, or nothing can be done yet.
 pub(super) fn repair(cycle: &mut Cycle<'_>) -> Maybe {
-    let Some((leader, to_leader)) = owned_leader(cycle) else { return Ok(None) };
+    let Some((leader, to_leader)) = upstream::to_compare(cycle.view, &cycle.cluster) else { return Ok(None) };
     if cycle.memory.rewind == RewindState::Check {
-        check(cycle, &leader, &to_leader)?;
+        check(cycle, leader.as_ref(), &to_leader)?;
     }
     let twin = cycle.memory.rewind == RewindState::Twin;
     if cycle.memory.rewind != RewindState::Need && !twin {
         return Ok(None);
     }
     if cycle.facts.can_rewind && !twin {
-        return rewind(cycle, &leader, to_leader);
+        return rewind(cycle, leader.as_ref(), to_leader);
     }
-    if cycle.view.global.remove_data_directory_on_diverged_timelines {
+    if cycle.view.global.remove_data_directory_on_diverged_timelines && !cycle.in_standby_cluster() {
         return copy_anew(cycle);
     }
     Ok(None)
 }
 
-fn owned_leader(cycle: &Cycle<'_>) -> Option<(Member, Upstream)> {
-    upstream::to_leader(cycle.view, &cycle.cluster).map(|(member, upstream)| (member.clone(), upstream))
-}
-
-fn check(cycle: &mut Cycle<'_>, leader: &Member, to_leader: &Upstream) -> Result<(), Stop> {
+fn check(cycle: &mut Cycle<'_>, leader: Option<&Member>, to_leader: &Upstream) -> Result<(), Stop> {
     // A leader that is no primary yet has no history to compare with.
-    if leader.data.role != Some(Role::Primary) {
+    if leader.is_some_and(|leader| leader.data.role != Some(Role::Primary)) {
         return Ok(());
     }
     let ask_leader = Command::QueryLeader(Box::new(to_leader.clone()));
@@ -96,7 +92,7 @@ fn is_twin(cycle: &mut Cycle<'_>, timeline: Timeline, leader: &[(Timeline, Lsn)]
     Ok(are_twins(&mine, leader))
 }
 
-fn rewind(cycle: &mut Cycle<'_>, leader: &Member, to_leader: Upstream) -> Maybe {
+fn rewind(cycle: &mut Cycle<'_>, leader: Option<&Member>, to_leader: Upstream) -> Maybe {
     use crate::cluster::ControlState::InArchiveRecovery;
     let state = cycle.view.server.facts.control.as_ref().map(|c| c.state);
     if !cycle.facts.running
@@ -105,10 +101,11 @@ fn rewind(cycle: &mut Cycle<'_>, leader: &Member, to_leader: Upstream) -> Maybe 
     {
         return Ok(Some(rule));
     }
-    let name = leader.name.as_str().to_owned();
+    let name = to_leader.name.clone();
     // Before its checkpoint the leader's control file shows the old timeline, and pg_rewind would find nothing to do.
-    let ready = leader.data.role == Some(Role::Primary) && leader.data.checkpoint_after_promote != Some(false);
-    if !ready {
+    // What a remote server is like the job finds out.
+    let ready = |m: &Member| m.data.role == Some(Role::Primary) && m.data.checkpoint_after_promote != Some(false);
+    if !leader.is_none_or(ready) {
         cycle.info(format!("Waiting for checkpoint on {name} before rewind"));
         return Ok(Some(Rule::Rewinding(name)));
     }

@@ -4,11 +4,11 @@
 //! is `on_reload` after a change of the local or dynamic configuration, which is no matter of the cycle.)
 
 use super::{failsafe, requests, sync};
-use crate::cluster::{CallbackEvent, PgState, Readiness, Role};
+use crate::cluster::{CallbackEvent, PgState, Readiness, Role, Upstream};
 use crate::ha::cycle::{Cycle, Maybe};
 use crate::ha::memory::StartEvent;
 use crate::ha::rewind::RewindState;
-use crate::ha::{AnswerKind, JobEnd, JobKind, JobPhase, JobResult, Level};
+use crate::ha::{AnswerKind, Job, JobEnd, JobKind, JobPhase, JobResult, Level};
 use std::time::Duration;
 
 /// First stage: never ends the cycle.
@@ -56,7 +56,7 @@ fn remember(cycle: &mut Cycle<'_>, end: &JobEnd) {
             _ => cycle.memory.bootstrap_failed = true,
         },
         JobKind::RemoveData => cycle.memory.remove_data &= failed.is_some(),
-        JobKind::CrashRecovery | JobKind::MoveDataAside => {}
+        JobKind::CrashRecovery | JobKind::ArchiveCheckpoint | JobKind::MoveDataAside => {}
     }
 }
 
@@ -126,7 +126,18 @@ fn started(cycle: &mut Cycle<'_>, end: &JobEnd) {
 
 fn cloned(cycle: &mut Cycle<'_>, end: &JobEnd) {
     let name = cycle.memory.action.as_ref().map_or(String::new(), |(_, name)| name.clone());
-    let from = name.strip_prefix("bootstrap ").unwrap_or(&name).to_owned();
+    let from = match &end.job {
+        Job::Clone { source, .. } if cycle.memory.bootstrapping => {
+            format!("clone from remote member {}", source.as_deref().map_or("None".to_owned(), remote_url))
+        }
+        _ => name.strip_prefix("bootstrap ").unwrap_or(&name).to_owned(),
+    };
+    let done = matches!(end.result, JobResult::Done | JobResult::StillStarting);
+    if cycle.memory.bootstrapping {
+        // Nothing is left to do on a copy of the remote server but to write the keys of the new standby cluster.
+        cycle.memory.post_bootstrap_done |= done;
+        cycle.memory.bootstrap_failed |= !done;
+    }
     match &end.result {
         JobResult::Done | JobResult::StillStarting => {
             cycle.info(format!("bootstrapped {from}"));
@@ -138,6 +149,11 @@ fn cloned(cycle: &mut Cycle<'_>, end: &JobEnd) {
             postpone_start(cycle);
         }
     }
+}
+
+fn remote_url(remote: &Upstream) -> String {
+    let part = |keyword: &str, default| remote.conn.get(keyword).map_or(default, String::as_str);
+    format!("postgresql://{}:{}", part("host", ""), part("port", "5432"))
 }
 
 /// A failed attempt is not repeated at once: 1, 2, 4, ... seconds, at most `loop_wait`.

@@ -1,6 +1,6 @@
 //! The lock is mine (ha-rules 6 and 10).
 
-use super::{candidates, demote, diverged, failover, failsafe, history, retention, slots, sync};
+use super::{candidates, demote, diverged, failover, failsafe, history, replica, retention, slots, sync};
 use crate::cluster::{Member, PgState, Role};
 use crate::ha::cycle::{Cycle, Lease, Maybe, Step};
 use crate::ha::memory::DemoteMode;
@@ -15,20 +15,35 @@ pub(super) fn rule(cycle: &mut Cycle<'_>) -> Maybe {
     cycle.info(format!("Lock owner: {0}; I am {0}", cycle.me()));
     let chosen = candidates::request(&cycle.cluster).is_some_and(|k| k.candidate.as_deref() == Some(cycle.me()));
     let waiting = cycle.facts.paused && !cycle.facts.is_primary;
-    if waiting && !chosen {
+    let standby_cluster = cycle.in_standby_cluster();
+    if waiting && !chosen && !standby_cluster {
         cycle.release(None)?;
         return Ok(Some(Rule::ReleasedNotPrimary));
     }
     let Some(lease) = cycle.renew()? else { return lost(cycle).map(Some) };
     upkeep(cycle);
     retention::write_status_later(cycle);
-    if waiting && (cycle.view.status.is_none() || matches!(cycle.role, Role::Primary | Role::Promoted)) {
+    if waiting
+        && !standby_cluster
+        && (cycle.view.status.is_none() || matches!(cycle.role, Role::Primary | Role::Promoted))
+    {
         return Ok(Some(Rule::WaitingForPromotion));
     }
     if let Some(rule) = failover::from_leader(cycle)? {
         return Ok(Some(rule));
     }
+    if standby_cluster {
+        return lead_standby_cluster(cycle).map(Some);
+    }
     enforce(cycle, lease, Rule::Leader, Rule::PromotedWithLock).map(Some)
+}
+
+/// The holder of a standby cluster's lock follows the remote server (ha-rules 20).
+fn lead_standby_cluster(cycle: &mut Cycle<'_>) -> Step {
+    cycle.memory.pre_promote_failed = false;
+    let leads = cycle.role == Role::StandbyLeader;
+    let followed = if leads { Rule::StandbyLeader } else { Rule::BecameStandbyLeader };
+    replica::follow(cycle, Rule::DemotingCluster, followed)
 }
 
 fn lost(cycle: &mut Cycle<'_>) -> Step {

@@ -36,6 +36,16 @@ pub(super) fn rule(cycle: &mut Cycle<'_>) -> Maybe {
 
 /// The lock is renewed.
 fn beside(cycle: &mut Cycle<'_>, job: &JobReport, action: String) -> Step {
+    if cycle.in_standby_cluster() && !job.cancelled {
+        let restarts = job.job.kind() == JobKind::Restart && !cycle.view.server.facts.recovery_files;
+        if restarts || job.job.kind() == JobKind::StartPrimary {
+            demote::begin(cycle, DemoteMode::Cluster)?;
+            return Ok(Rule::DemotingCluster);
+        }
+        if job.job.kind() == JobKind::Promote && job.phase != JobPhase::Promoting {
+            cycle.tail(Command::CancelJob);
+        }
+    }
     let since = cycle.memory.crash_recovery.unwrap_or(job.since);
     let patience = cycle.view.global.primary_start_timeout;
     let too_long = job.job.kind() == JobKind::CrashRecovery && cycle.view.now.since(since) >= patience;

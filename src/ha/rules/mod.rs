@@ -4,6 +4,7 @@ mod bootstrap;
 mod candidates;
 mod data_dir;
 mod demote;
+mod demote_cluster;
 mod diverged;
 mod failover;
 mod failsafe;

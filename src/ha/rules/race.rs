@@ -65,7 +65,8 @@ fn won(cycle: &mut Cycle<'_>, lease: Lease) -> Step {
     failsafe::end(cycle);
     if let Some(key) = candidates::request(&cycle.cluster).cloned() {
         let expect = Some(key.revision);
-        if cycle.facts.paused && key.leader.is_some() && key.candidate.is_some() {
+        let promotes = !cycle.in_standby_cluster();
+        if cycle.facts.paused && promotes && key.leader.is_some() && key.candidate.is_some() {
             cycle.info("Updating failover key after acquiring leader lock...");
             // Without its time a request for later would be one for now.
             let (candidate, scheduled_at) = (key.candidate, key.scheduled_text);
@@ -74,6 +75,11 @@ fn won(cycle: &mut Cycle<'_>, lease: Lease) -> Step {
             cycle.info("Cleaning up failover key after acquiring leader lock...");
             cycle.tail(Command::WriteFailover { leader: None, candidate: None, scheduled_at: None, expect });
         }
+    }
+    if cycle.in_standby_cluster() {
+        // Who leads it follows the remote server from now on.
+        cycle.reload()?;
+        return replica::follow(cycle, Rule::DemotingCluster, Rule::AcquiredStandbyLock);
     }
     leader::enforce(cycle, lease, Rule::AcquiredLock, Rule::Promoted)
 }
@@ -222,7 +228,8 @@ pub(super) fn outranks_all(
             cycle.warn(format!("Primary ({name}) is still alive"));
             return Ok(false);
         }
-        if peer.timeline.is_some_and(|t| t.0 > 0 && t < cycle.facts.cluster_timeline) {
+        let left_behind = peer.timeline.is_some_and(|t| t.0 > 0 && t < cycle.facts.cluster_timeline);
+        if left_behind && !cycle.in_standby_cluster() {
             // He may not lead either, however far he went on a timeline that the cluster has left.
             cycle.info(format!("Ignoring {name}: its timeline is behind the last known cluster timeline"));
             continue;
@@ -270,8 +277,11 @@ fn may_vote(cycle: &Cycle<'_>, peer: &PeerStatus, position: Lsn) -> bool {
 }
 
 /// Whether my timeline is not behind `history` (invariant 7). Who does not know his timeline may lead, unless
-/// `check_timeline` is on.
+/// `check_timeline` is on. A standby cluster does not write `history`: what stands there is from former times.
 pub(super) fn is_on_cluster_timeline(cycle: &mut Cycle<'_>) -> Result<bool, Stop> {
+    if cycle.in_standby_cluster() {
+        return Ok(true);
+    }
     let cluster = cycle.facts.cluster_timeline;
     let strict = cycle.view.global.check_timeline;
     if cluster.0 <= 1 && !strict {

@@ -82,7 +82,8 @@ fn was_primary(cycle: &Cycle<'_>) -> bool {
         )
     );
     let crashed = matches!(cycle.view.server.state, PgState::Crashed | PgState::Running);
-    starts_by_itself && crashed && cycle.role == Role::Primary && !facts.recovery_files
+    let primary = cycle.role == Role::Primary && !facts.recovery_files;
+    starts_by_itself && crashed && primary && !cycle.in_standby_cluster()
 }
 
 fn start_primary(cycle: &mut Cycle<'_>) -> Step {
@@ -115,7 +116,8 @@ fn clean_up(cycle: &mut Cycle<'_>) -> Maybe {
 }
 
 fn start_standby(cycle: &mut Cycle<'_>, lease: Option<Lease>) -> Step {
-    let (rule, whom) = if lease.is_some() {
+    let mut role = Role::Replica;
+    let (rule, whom) = if lease.is_some() && !cycle.in_standby_cluster() {
         // The checkpoint after the promotion that follows must not be forgotten.
         cycle.memory.rewind = RewindState::Initial;
         (Rule::StartingReadOnly, None)
@@ -126,15 +128,21 @@ fn start_standby(cycle: &mut Cycle<'_>, lease: Option<Lease>) -> Step {
         if let Some(rule) = diverged::repair(cycle)? {
             return Ok(rule);
         }
-        (Rule::StartingSecondary, upstream::to_follow(cycle.view, &cycle.cluster).map(Box::new))
+        let mut rule = Rule::StartingSecondary;
+        if cycle.in_standby_cluster() && lease.is_some() {
+            (rule, role) = (Rule::StartingStandbyLeader, Role::StandbyLeader);
+        } else if cycle.in_standby_cluster() && cycle.facts.unlocked {
+            rule = Rule::StartingBehindRemote;
+        }
+        (rule, upstream::to_follow(cycle.view, &cycle.cluster).map(Box::new))
     };
     if let Some(moment) = diverged::too_early(cycle) {
         cycle.wake_at(moment);
         return Ok(Rule::FailedStart);
     }
     let timeout = lease.map(|_| cycle.view.global.primary_start_timeout);
-    let event = replica::start_event(cycle, cycle.role);
-    let job = Job::Follow { upstream: whom, role: Role::Replica, timeout };
+    let event = replica::start_event(cycle, cycle.role, role);
+    let job = Job::Follow { upstream: whom, role, timeout };
     let refused = cycle.start("restarting after failure", job)?.err();
     if refused.is_none() {
         cycle.memory.recovering = true;

@@ -1,14 +1,18 @@
 //! Following (ha-rules 12).
 
 use super::{demote, diverged, slots, sync};
-use crate::cluster::{CallbackEvent, Role};
+use crate::cluster::{CallbackEvent, Role, Upstream};
 use crate::ha::cycle::{Cycle, Maybe, Step, Stop};
 use crate::ha::memory::{DemoteMode, StartEvent};
 use crate::ha::{Command, Job, Outcome, Rule, upstream};
+use crate::types::Timeline;
 
 /// Somebody else has the lock.
 pub(super) fn rule(cycle: &mut Cycle<'_>) -> Maybe {
     let Some(leader) = cycle.facts.leader.clone() else { return Ok(None) };
+    if cycle.in_standby_cluster() {
+        return follow(cycle, Rule::DemotedInStandbyCluster, Rule::StandbyReplica(leader)).map(Some);
+    }
     follow(cycle, Rule::DemotedWithoutLock, Rule::Replica(leader)).map(Some)
 }
 
@@ -22,7 +26,8 @@ pub(super) fn follow(cycle: &mut Cycle<'_>, demoted: Rule, followed: Rule) -> St
             cycle.set_role(Role::Primary);
             return Ok(Rule::PausedPrimaryWithoutLock);
         }
-        demote::begin(cycle, DemoteMode::ImmediateNolock)?;
+        let cluster = cycle.in_standby_cluster();
+        demote::begin(cycle, if cluster { DemoteMode::Cluster } else { DemoteMode::ImmediateNolock })?;
         return Ok(demoted);
     }
     if !cycle.facts.has_lock {
@@ -38,6 +43,7 @@ pub(super) fn follow(cycle: &mut Cycle<'_>, demoted: Rule, followed: Rule) -> St
             return Ok(Rule::PausedNoUpstream);
         }
     }
+    heed_remote_promotion(cycle)?;
     if may_repair(cycle)
         && let Some(rule) = diverged::repair(cycle)?
     {
@@ -51,7 +57,12 @@ pub(super) fn follow(cycle: &mut Cycle<'_>, demoted: Rule, followed: Rule) -> St
         cycle.set_role(Role::Replica);
         return Ok(followed);
     }
-    if adjust_recovery(cycle, whom)? {
+    let role = upstream::role(whom.as_ref(), cycle.facts.has_lock);
+    if cycle.in_standby_cluster() && whom.is_none() && !cycle.view.me.tags.nostream() {
+        keep_or_become_replica(cycle);
+        return Ok(Rule::KeepsOldStandbyLeader);
+    }
+    if adjust_recovery(cycle, whom, role)? {
         return Ok(followed);
     }
     if timeline_grew(cycle) && may_repair(cycle) {
@@ -68,6 +79,28 @@ fn may_repair(cycle: &Cycle<'_>) -> bool {
     !cycle.facts.paused || cycle.memory.switched_over_in_pause
 }
 
+/// A standby cluster learns of a promotion in the remote one by the history file that came with the WAL.
+fn heed_remote_promotion(cycle: &mut Cycle<'_>) -> Result<(), Stop> {
+    let armed = cycle.memory.rewind.is_needed() || !cycle.facts.can_repair;
+    let Some(timeline) = cycle.facts.leader_timeline.filter(|_| cycle.in_standby_cluster() && !armed) else {
+        return Ok(());
+    };
+    let next = Timeline(timeline.0.saturating_add(1));
+    if let Outcome::History(history) = cycle.ask(Command::ReadHistory(next))?
+        && !history.lines.is_empty()
+    {
+        cycle.memory.rewind.arm(cycle.facts.can_repair);
+    }
+    Ok(())
+}
+
+/// Who led a standby cluster and follows the remote server still is told to scripts as a replica when it follows another.
+fn keep_or_become_replica(cycle: &mut Cycle<'_>) {
+    if !cycle.in_standby_cluster() || cycle.role != Role::StandbyLeader {
+        cycle.set_role(Role::Replica);
+    }
+}
+
 fn resume_replay(cycle: &mut Cycle<'_>) {
     let halted = cycle.view.status.as_ref().is_some_and(|s| s.in_recovery && s.replay_paused);
     if halted && !cycle.facts.paused && !cycle.facts.starting && cycle.facts.version_at_least(140_000) {
@@ -78,7 +111,7 @@ fn resume_replay(cycle: &mut Cycle<'_>) {
 
 /// Compares and applies recovery settings; slots and my own timeline are asked for on the way. Returns whether
 /// something was changed.
-fn adjust_recovery(cycle: &mut Cycle<'_>, whom: Option<crate::cluster::Upstream>) -> Result<bool, Stop> {
+fn adjust_recovery(cycle: &mut Cycle<'_>, whom: Option<Upstream>, role: Role) -> Result<bool, Stop> {
     let whom = whom.map(Box::new);
     let mut questions = vec![Command::CheckRecovery { upstream: whom.clone() }];
     if wants_own_timeline(cycle) {
@@ -99,41 +132,44 @@ fn adjust_recovery(cycle: &mut Cycle<'_>, whom: Option<crate::cluster::Upstream>
     if let Some((change, restart)) = wanted
         && (change || adopt)
     {
-        change_recovery(cycle, whom, restart)?;
+        change_recovery(cycle, whom, role, restart)?;
         return Ok(true);
     }
-    cycle.set_role(Role::Replica);
+    if role == Role::Replica {
+        keep_or_become_replica(cycle);
+    } else if cycle.role != role {
+        cycle.set_role(role);
+        cycle.callback(CallbackEvent::OnRoleChange, role);
+    }
     Ok(false)
 }
 
-fn change_recovery(
-    cycle: &mut Cycle<'_>,
-    whom: Option<Box<crate::cluster::Upstream>>,
-    restart: bool,
-) -> Result<(), Stop> {
-    let event = start_event(cycle, cycle.role);
+fn change_recovery(cycle: &mut Cycle<'_>, whom: Option<Box<Upstream>>, role: Role, restart: bool) -> Result<(), Stop> {
+    let event = start_event(cycle, cycle.role, role);
     if restart {
-        let job = Job::Follow { upstream: whom, role: Role::Replica, timeout: None };
+        let job = Job::Follow { upstream: whom, role, timeout: None };
         if cycle.start("changing primary_conninfo and restarting", job)?.is_ok() {
             let restarted = if event == StartEvent::Start { StartEvent::Restart } else { event };
             cycle.memory.start_event = Some(restarted);
         }
     } else {
-        cycle.tail(Command::ReloadRecovery { upstream: whom, role: Role::Replica });
-        cycle.role = Role::Replica;
+        cycle.tail(Command::ReloadRecovery { upstream: whom, role });
+        cycle.role = role;
         match event {
             StartEvent::RoleChange(role) => cycle.callback(CallbackEvent::OnRoleChange, role),
-            StartEvent::Start | StartEvent::Restart => cycle.callback(CallbackEvent::OnReload, Role::Replica),
+            StartEvent::Start | StartEvent::Restart => cycle.callback(CallbackEvent::OnReload, role),
         }
     }
     cycle.memory.rewind.arm(cycle.facts.can_repair);
     Ok(())
 }
 
-/// What scripts are told of a start as standby: a change of role, when the server was a primary that they know of.
-pub(super) fn start_event(cycle: &Cycle<'_>, role_before: Role) -> StartEvent {
-    let change = matches!(role_before, Role::Primary | Role::Promoted | Role::Demoted | Role::StandbyLeader);
-    if change && cycle.memory.joined { StartEvent::RoleChange(Role::Replica) } else { StartEvent::Start }
+/// What scripts are told of a start as standby: a change of role, when they know the server in another one.
+pub(super) fn start_event(cycle: &Cycle<'_>, before: Role, role: Role) -> StartEvent {
+    let standbys = [Role::Replica, Role::StandbyLeader];
+    let change = matches!(before, Role::Primary | Role::Promoted | Role::Demoted)
+        || before != role && standbys.contains(&before) && standbys.contains(&role);
+    if change && cycle.memory.joined { StartEvent::RoleChange(role) } else { StartEvent::Start }
 }
 
 /// Without a WAL receiver only a replication connection tells the timeline; it is opened when the leader's differs.

@@ -21,6 +21,10 @@ pub(super) fn rule(cycle: &mut Cycle<'_>) -> Maybe {
         return Ok(Some(Rule::LostLeaderWhileStarting));
     }
     leader::upkeep(cycle);
+    if cycle.in_standby_cluster() && !cycle.view.server.facts.recovery_files {
+        demote::begin(cycle, DemoteMode::Cluster)?;
+        return Ok(Some(Rule::DemotingCluster));
+    }
     let patience = cycle.memory.start_timeout.unwrap_or(cycle.view.global.primary_start_timeout);
     let left = patience.saturating_sub(cycle.view.now.since(cycle.view.server.state_since));
     if left.is_zero() {

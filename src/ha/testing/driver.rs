@@ -34,6 +34,7 @@ pub(in crate::ha) struct World {
     pub(in crate::ha) agree: Vec<(String, u64)>,
     pub(in crate::ha) slots_to_copy: Vec<String>,
     pub(in crate::ha) unproven_slots: Vec<String>,
+    pub(in crate::ha) archives: bool,
 }
 
 pub(in crate::ha) fn world() -> World {
@@ -128,6 +129,7 @@ impl World {
             Command::ReadHistory(_) => {
                 self.history.clone().map_or_else(|| Outcome::Failed("no".to_owned()), Outcome::History)
             }
+            Command::QueryArchiving => Outcome::Archiving(self.archives),
             Command::SyncSlots(_) => Outcome::Slots(SlotReport {
                 slots: self.slots.clone(),
                 copy: self.slots_to_copy.clone(),

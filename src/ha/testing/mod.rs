@@ -10,7 +10,7 @@ use super::{
     StoreFailure, View, WatchdogReport,
 };
 use crate::cluster::*;
-use crate::config::Global;
+use crate::config::{Global, StandbyCluster};
 use crate::types::{Lsn, Mono, PgVersion, SystemId, Timeline, Wall};
 use indexmap::IndexMap;
 use std::sync::Arc;
@@ -234,6 +234,21 @@ impl View {
     pub(in crate::ha) fn paused(mut self) -> Self {
         self.global.pause = true;
         self.memory.was_paused = true;
+        self
+    }
+
+    /// The cluster follows a remote server, with a slot there and its archive.
+    pub(in crate::ha) fn standby_cluster(mut self) -> Self {
+        let text = |text: &str| Some(text.to_owned());
+        self.global.standby_cluster = Some(StandbyCluster {
+            host: text("far,farther"),
+            port: text("5433"),
+            primary_slot_name: text("Pm-1"),
+            restore_command: text("fetch %f %p"),
+            archive_cleanup_command: text("clean %r"),
+            recovery_min_apply_delay: text("5min"),
+            ..StandbyCluster::default()
+        });
         self
     }
 

@@ -214,7 +214,7 @@ fn a_stop_has_a_limit_only_in_a_synchronous_mode() {
         let view = change(leading()).change(|v| {
             v.global.primary_stop_timeout = Some(secs(15));
             v.global.synchronous_mode = mode;
-            v.global.standby_cluster = standby_cluster.then(serde_json::Map::new);
+            v.global.standby_cluster = standby_cluster.then(crate::config::StandbyCluster::default);
         });
         match run(&view, &both()).job() {
             Some(Job::Stop { mode: StopMode::Fast, timeout, .. }) => *timeout,

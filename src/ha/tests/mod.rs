@@ -11,6 +11,8 @@ mod publish;
 mod race;
 mod requests;
 mod slots;
+mod standby_cluster;
+mod standby_demotion;
 mod steady;
 mod strict_names;
 mod sync;

@@ -2,7 +2,7 @@
 //! every round), and nothing panics.
 
 use crate::cluster::*;
-use crate::ha::memory::{DemoteMode, Demotion, FailsafeCaller, ProcessEnd, StartEvent};
+use crate::ha::memory::{Archiving, DemoteMode, Demotion, FailsafeCaller, ProcessEnd, StartEvent};
 use crate::ha::rewind::RewindState;
 use crate::ha::testing::*;
 use crate::ha::{Command, Exit, Job, JobId, JobPhase, JobResult, Outcome, Request, View};
@@ -29,6 +29,7 @@ fn jobs() -> Vec<Job> {
         Job::PostBootstrap,
         Job::Clone { source: Some(upstream()), upstream: None, basebackup_only: false },
         Job::Reinitialize { source: Some(upstream()), upstream: None, basebackup_only: true },
+        Job::ArchiveCheckpoint,
         Job::MoveDataAside,
         Job::RemoveData,
     ]
@@ -77,7 +78,8 @@ fn topics() -> Vec<Vec<Change>> {
                 let wait_until = waits.then(|| v.now + secs(1));
                 let stop = Some(JobId(40));
                 let role = Role::Primary;
-                v.memory.demotion = Some(Demotion { mode, stop, stopped: None, role, released, wait_until });
+                let archiving = Archiving::Due;
+                v.memory.demotion = Some(Demotion { mode, stop, stopped: None, role, archiving, released, wait_until });
             })
         })
     };
@@ -123,6 +125,7 @@ fn topics() -> Vec<Vec<Change>> {
         vec![same(), c(|v| v.leader("a")), c(|v| v.leader("b")), c(View::silent)],
         [same(), c(|v| v.starting(400)), c(View::empty)].into_iter().chain(down).collect(),
         vec![same(), same(), c(View::paused)],
+        vec![same(), same(), c(|v| v.standby_cluster())],
         std::iter::once(same()).chain(roles.map(|role| c(move |v| v.change(|v| v.server.role = role)))).collect(),
         std::iter::once(same()).chain(rewinds.map(|r| c(move |v| v.change(|v| v.memory.rewind = r)))).collect(),
         vec![
@@ -133,6 +136,8 @@ fn topics() -> Vec<Vec<Change>> {
             demotion(DemoteMode::Immediate, false, false),
             demotion(DemoteMode::ImmediateNolock, false, false),
             demotion(DemoteMode::Offline, false, false),
+            demotion(DemoteMode::Cluster, false, false),
+            demotion(DemoteMode::Cluster, true, true),
         ],
         vec![same(), same(), c(end), c(|v| v.change(|v| v.stopping = true))],
         vec![
@@ -252,8 +257,12 @@ fn any_answer(view: &View, command: &Command, pick: usize) -> Outcome {
                 history: vec![(Timeline(1), Lsn(switch))],
             })
             .to_vec(),
+        Command::QueryArchiving => vec![Outcome::Archiving(true), Outcome::Archiving(false)],
         Command::QueryCheckpointEnd { .. } => vec![Outcome::Lsn(Lsn(2000)), Outcome::Lsn(Lsn(1))],
-        Command::ReadHistory(_) => vec![Outcome::History(History::default())],
+        Command::ReadHistory(_) => {
+            let some = view.clone().history(&[(1, 900)]).cluster.ok().and_then(|c| c.history.clone());
+            vec![Outcome::History(History::default()), Outcome::History(some.unwrap_or_default())]
+        }
         Command::SyncSlots(_) => vec![Outcome::Slots(SlotReport {
             slots: vec![("b".to_owned(), Some(Lsn(1)), true)],
             copy: vec!["l".to_owned()],

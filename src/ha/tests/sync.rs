@@ -141,12 +141,6 @@ fn by_priority_the_key_shrinks_first_and_grows_last() {
             become_sync(&[b("sync"), c("async")]),
             &["key a 0 ", "list b", "key a 0 b"],
         ),
-        (
-            "a standby cluster has no mode",
-            leading(On).change(|v| v.global.standby_cluster = Some(serde_json::Map::new())),
-            world(),
-            &[],
-        ),
     ] {
         let course = says(view, world, STAYS);
         assert_eq!(steps(&course), wanted, "{what}: {:#?}", course.finish.log);
