@@ -3,15 +3,16 @@
 
 use super::checker::{check, twins};
 use super::faults::Fault;
-use super::model_config::{dynamic_for, failsafe};
+use super::model_config::{NO_SYNC, SyncWish};
 use super::node::{Agent, Build};
+use super::operator::CATCH_UP;
 use super::standby::REMOTE;
 use super::world::World;
 use patroni::clock::Clock;
 use patroni::dcs::{Dcs, FailoverRequest};
 use patroni::ha::{Round, View};
 use patroni::types::Wall;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,6 +43,8 @@ pub struct Options {
     pub failsafe: bool,
     /// Members are broken on purpose: they agree to a primary without a store and forget it at once.
     pub forgets: bool,
+    /// Modes of synchronous replication come and go.
+    pub synchronous: bool,
     /// There is a remote server, which the cluster follows at times.
     pub standby: StandbyLife,
 }
@@ -70,6 +73,8 @@ pub struct Outcome {
     pub turns: u64,
     /// How often a fence had to end a server that accepted writes.
     pub fenced: u64,
+    /// How often a client was told that its commits are safe.
+    pub promises: u64,
     pub slowest_heal: Duration,
     pub last_lines: String,
 }
@@ -80,12 +85,16 @@ pub struct Cluster {
     agents: RefCell<Vec<Option<Agent>>>,
     clients: StoreClients,
     pub operator: Arc<dyn Dcs>,
-    options: Options,
+    pub options: Options,
+    pub sync: Cell<SyncWish>,
     slowest_heal: RefCell<Duration>,
 }
 
 /// Runs one cluster on a paused clock of its own. Blocks the thread.
 pub fn run(options: Options, clients: impl FnOnce(&Clock) -> StoreClients + 'static) -> Outcome {
+    // Other subjects have lives of their own.
+    let synchronous = options.synchronous && options.standby == StandbyLife::Never && !options.failsafe;
+    let options = Options { synchronous, ..options };
     let runtime = || tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     let _printing =
         std::env::var_os("PATRONI_SIM_LOG").map(|_| tracing::subscriber::set_default(super::trace::Printer));
@@ -103,6 +112,7 @@ pub fn run(options: Options, clients: impl FnOnce(&Clock) -> StoreClients + 'sta
             operator: clients(None),
             clients,
             options,
+            sync: Cell::new(NO_SYNC),
             slowest_heal: RefCell::default(),
         });
         cluster.live().await
@@ -131,6 +141,10 @@ impl Cluster {
             self.wait(0, 3000).await;
         }
         self.heal("bootstrap", BOOTSTRAP_BOUND).await;
+        if self.options.synchronous {
+            self.world.lock().promise.slow = true;
+            self.change_sync().await;
+        }
         while self.world.now() < end && self.world.lock().violations.is_empty() {
             self.wait(5_000, 60_000).await;
             self.episode().await;
@@ -146,6 +160,7 @@ impl Cluster {
             twins: world.twins,
             turns: world.standby.turns,
             fenced: world.fenced,
+            promises: world.promise.given,
             slowest_heal: *self.slowest_heal.borrow(),
             last_lines: world.last_lines(),
         }
@@ -154,6 +169,12 @@ impl Cluster {
     async fn episode(&self) {
         if self.options.failsafe && self.world.lock().rng.bool() {
             return self.outage().await;
+        }
+        let synchronous = self.options.synchronous.then(|| self.world.lock().rng.u32(0..6));
+        match synchronous {
+            Some(0) => return self.change_sync().await,
+            Some(1 | 2) => return self.lose_primary_after_standby().await,
+            _ => {}
         }
         let kinds = if self.options.standby == StandbyLife::Never { 10 } else { 14 };
         let kind = self.world.lock().rng.u32(0..kinds);
@@ -194,7 +215,8 @@ impl Cluster {
             let spared = match fault {
                 Fault::DiskReplaced(node) => {
                     let now = self.world.now();
-                    let leader = (0..nodes).find(|n| world.nodes[*n].server.writable(now));
+                    let leads = |n: &usize| world.nodes[*n].server.writable(now) && world.has_lease(*n, now);
+                    let leader = (0..nodes).find(leads);
                     leader.is_none_or(|l| l == node)
                 }
                 _ => false,
@@ -220,6 +242,7 @@ impl Cluster {
     /// A switchover in a healthy cluster takes place.
     async fn switchover(&self) {
         self.members_known().await;
+        self.catch_up().await;
         let Some(leader) = self.ask_for_switchover().await else { return };
         let deadline = self.world.now() + HEAL_BOUND;
         while self.leader().is_none_or(|p| p == leader) && self.world.now() < deadline {
@@ -238,11 +261,11 @@ impl Cluster {
 
     async fn ask_for_switchover(&self) -> Option<usize> {
         let leader = self.leader()?;
+        let candidates = self.candidates(leader).await;
         let request = {
             let mut world = self.world.lock();
-            let nodes = world.members();
-            let candidate = (leader + world.rng.usize(1..nodes)) % nodes;
-            let candidate = world.rng.bool().then(|| world.name(candidate));
+            let named = world.rng.bool() && !candidates.is_empty();
+            let candidate = named.then(|| candidates[world.rng.usize(0..candidates.len())].clone());
             world.switchover_from = Some(leader);
             world.must_have = None;
             FailoverRequest { leader: Some(world.name(leader)), candidate, scheduled_at: None }
@@ -298,8 +321,7 @@ impl Cluster {
     }
 
     async fn set_pause(&self, pause: bool) {
-        let section = self.world.lock().standby.section;
-        let mut data = if self.options.failsafe { failsafe() } else { dynamic_for(section) };
+        let mut data = self.config();
         if pause {
             data.insert("pause".to_owned(), true.into());
         }
@@ -317,6 +339,7 @@ impl Cluster {
 
     /// Waits until the cluster is whole, with every agent that ended by itself started again.
     pub(super) async fn heal(&self, what: &str, bound: Duration) {
+        let bound = if self.options.synchronous { bound + CATCH_UP } else { bound };
         let mut since = self.world.now();
         let mut asked = Vec::new();
         loop {
@@ -331,7 +354,11 @@ impl Cluster {
                     }
                 }
             }
-            match self.is_whole() {
+            let mut state = self.is_whole();
+            if state.is_ok() && self.options.synchronous {
+                state = self.sync_settled().await;
+            }
+            match state {
                 Ok(()) => break,
                 Err(why) if self.world.now().since(since) > bound => {
                     let now = self.world.now();

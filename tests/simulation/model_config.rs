@@ -3,7 +3,7 @@
 use super::model_peers::api_address;
 use crate::test_settings;
 use patroni::actors::config_store::ConfigSource;
-use patroni::config::settings::Bootstrap;
+use patroni::config::settings::{Bootstrap, SynchronousMode};
 use patroni::config::{Global, Settings, StandbyCluster};
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
@@ -33,7 +33,57 @@ pub fn failsafe() -> Map<String, Value> {
     data
 }
 
+/// What the operator wants of synchronous replication.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SyncWish {
+    pub mode: SynchronousMode,
+    pub strict: bool,
+    pub count: u32,
+}
+
+/// None.
+pub const NO_SYNC: SyncWish = SyncWish { mode: SynchronousMode::Off, strict: false, count: 1 };
+
+impl SyncWish {
+    pub fn draw(rng: &mut fastrand::Rng) -> Self {
+        let mode = match rng.u32(0..7) {
+            0..3 => SynchronousMode::On,
+            3..6 => SynchronousMode::Quorum,
+            _ => SynchronousMode::Off,
+        };
+        Self { mode, strict: rng.u32(0..3) == 0, count: rng.u32(1..=2) }
+    }
+
+    pub fn on(self) -> bool {
+        self.mode != SynchronousMode::Off
+    }
+
+    /// Writes the keys.
+    pub fn into_config(self, data: &mut Map<String, Value>) {
+        let mode = match self.mode {
+            SynchronousMode::Off => return,
+            SynchronousMode::On => json!(true),
+            SynchronousMode::Quorum => json!("quorum"),
+        };
+        data.insert("synchronous_mode".to_owned(), mode);
+        data.insert("synchronous_mode_strict".to_owned(), self.strict.into());
+        data.insert("synchronous_node_count".to_owned(), self.count.into());
+    }
+
+    fn of(data: &Map<String, Value>) -> Self {
+        let mode = match data.get("synchronous_mode") {
+            Some(Value::Bool(true)) => SynchronousMode::On,
+            Some(Value::String(_)) => SynchronousMode::Quorum,
+            _ => return NO_SYNC,
+        };
+        let count = data.get("synchronous_node_count").and_then(Value::as_u64).unwrap_or(1);
+        let strict = data.get("synchronous_mode_strict").and_then(Value::as_bool).unwrap_or(false);
+        Self { mode, strict, count: u32::try_from(count).unwrap() }
+    }
+}
+
 fn global(data: &Map<String, Value>) -> Global {
+    let sync = SyncWish::of(data);
     let seconds = |key: &str, usual: u64| Duration::from_secs(data.get(key).and_then(Value::as_u64).unwrap_or(usual));
     Global {
         ttl: seconds("ttl", 30),
@@ -45,6 +95,10 @@ fn global(data: &Map<String, Value>) -> Global {
         standby_cluster: data
             .get("standby_cluster")
             .map(|section| StandbyCluster { host: Some(section["host"].to_string()), ..StandbyCluster::default() }),
+        maximum_lag_on_failover: data.get("maximum_lag_on_failover").and_then(Value::as_u64).unwrap_or(1_048_576),
+        synchronous_mode: sync.mode,
+        synchronous_mode_strict: sync.strict,
+        synchronous_node_count: sync.count,
         ..Global::default()
     }
 }

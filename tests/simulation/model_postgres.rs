@@ -222,6 +222,7 @@ impl PostgresControl for ModelPostgres {
             streaming: false,
             promote_at: None,
             stopping: None,
+            in_flight: 0,
         });
         let how = if standby { "standby" } else { "primary" };
         let end = inner.nodes[self.node].server.end();

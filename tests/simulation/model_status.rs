@@ -2,7 +2,6 @@
 
 use super::model_postgres::{ModelPostgres, refused};
 use patroni::cluster::{History, HistoryLine, NodeStatus, ReplicationConnection, WalReceiver};
-use patroni::ha::sync::names;
 use patroni::postgres::PgError;
 use patroni::types::{Lsn, Timeline};
 
@@ -23,14 +22,14 @@ impl ModelPostgres {
         });
         let replication = (0..inner.nodes.len()).filter(|n| *n != self.node).filter_map(|n| {
             let end = inner.nodes[n].server.end().filter(|_| inner.streams_from(n, now) == Some(self.node))?;
-            let listed = names::parse(&data.sync_names).is_ok_and(|listed| listed.names.contains(&inner.name(n)));
+            let sync_state = inner.sync_state(self.node, n, now);
             Some(ReplicationConnection {
                 usename: Some("replicator".to_owned()),
                 application_name: inner.name(n),
                 client_addr: None,
                 state: "streaming".to_owned(),
-                sync_state: if listed { "sync" } else { "async" }.to_owned(),
-                sync_priority: i32::from(listed),
+                sync_state: sync_state.to_owned(),
+                sync_priority: i32::from(sync_state != "async"),
                 write_lsn: Some(end.lsn),
                 flush_lsn: Some(end.lsn),
                 replay_lsn: Some(end.lsn),

@@ -54,6 +54,8 @@ pub struct Process {
     pub streaming: bool,
     pub promote_at: Option<Mono>,
     pub stopping: Option<Stopping>,
+    /// Bytes of commits whose clients still wait.
+    pub in_flight: u64,
 }
 
 /// A server.

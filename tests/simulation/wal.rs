@@ -57,6 +57,17 @@ impl WalTree {
         self.left(at, other.branch).is_some_and(|end| end >= other.lsn)
     }
 
+    /// Where a server was that is at `at` now, when its log ended at `lsn`.
+    pub fn along(&self, at: Position, lsn: Lsn) -> Position {
+        let mut here = Position { branch: at.branch, lsn: at.lsn.min(lsn) };
+        while let Some((parent, fork)) = self.0[here.branch.0].parent
+            && here.lsn <= fork
+        {
+            here.branch = parent;
+        }
+        here
+    }
+
     /// The history file of a server on this branch.
     pub fn history(&self, branch: BranchId) -> Vec<(Timeline, Lsn)> {
         let mut lines = Vec::new();
@@ -82,4 +93,7 @@ fn branches_of_the_same_number_are_told_apart() {
     assert!(!tree.contains(at(other, 200), at(one, 160)) && tree.contains(at(one, 200), at(one, 200)));
     let third = tree.fork(at(one, 300));
     assert_eq!(tree.history(third), [(Timeline(1), Lsn(100)), (Timeline(2), Lsn(300))]);
+    for (lsn, place) in [(50, at(root, 50)), (100, at(root, 100)), (200, at(one, 200)), (400, at(third, 350))] {
+        assert_eq!(tree.along(at(third, 350), Lsn(lsn)), place);
+    }
 }

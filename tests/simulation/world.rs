@@ -2,6 +2,7 @@
 
 use super::model_fence::FenceState;
 use super::outage::{Failsafe, Word};
+use super::promise::{IN_FLIGHT, Promise};
 use super::server::{Process, Server, Source, Stopping};
 use super::standby::{REMOTE, Standby};
 use super::wal::{Position, WalTree};
@@ -66,6 +67,7 @@ pub struct Inner {
     pub switchover_from: Option<usize>,
     pub must_have: Option<Position>,
     pub failsafe: Failsafe,
+    pub promise: Promise,
     pub commits: u64,
     pub promotions: u64,
     pub switchovers: u64,
@@ -116,6 +118,7 @@ impl World {
             switchover_from: None,
             must_have: None,
             failsafe: Failsafe::default(),
+            promise: Promise::default(),
             commits: 0,
             promotions: 0,
             switchovers: 0,
@@ -161,6 +164,9 @@ impl World {
         }
         for node in 0..inner.nodes.len() {
             inner.stream(node, now);
+        }
+        for node in 0..inner.nodes.len() {
+            inner.acknowledge(node, now);
         }
         drop(inner);
         if changed {
@@ -326,6 +332,7 @@ impl Inner {
             let name = self.name(node);
             self.violate(now, format!("switchover went backwards: {name} at {at:?} lacks {needed:?}"));
         }
+        self.judge_promotion(node, at, branch, now);
         self.switchover_from = None;
         self.promotions += 1;
         let timeline = self.wal.timeline(branch);
@@ -346,13 +353,18 @@ impl Inner {
     }
 
     fn commit(&mut self, node: usize, now: Mono) {
-        if self.nodes[node].server.writable(now) {
-            let bytes = self.rng.u64(0..4000) * 8;
-            if let Some(data) = &mut self.nodes[node].server.data {
-                data.end.lsn = Lsn(data.end.lsn.0 + bytes);
-                data.replayed = data.end.lsn;
-                self.commits += 1;
-            }
+        if !self.nodes[node].server.writable(now) {
+            return;
+        }
+        let bytes = self.rng.u64(0..4000) * 8;
+        let server = &mut self.nodes[node].server;
+        if let (Some(data), Some(process)) = (&mut server.data, &mut server.process)
+            && process.in_flight < IN_FLIGHT
+        {
+            data.end.lsn = Lsn(data.end.lsn.0 + bytes);
+            data.replayed = data.end.lsn;
+            process.in_flight += bytes;
+            self.commits += 1;
         }
     }
 
@@ -387,6 +399,7 @@ impl Inner {
             }
         }
         if let Some(end) = source.and_then(|s| self.nodes[s].server.end()) {
+            let end = self.arrived(node, end);
             self.receive(node, end);
         }
     }
