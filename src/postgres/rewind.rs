@@ -214,3 +214,7 @@ fn clean_slot_directories(server: &Server) {
         warn!("Unable to clean {}: {error}", dir.display());
     }
 }
+
+#[cfg(test)]
+#[path = "rewind_tests.rs"]
+mod tests;

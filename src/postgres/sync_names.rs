@@ -84,3 +84,50 @@ fn in_file(server: &Server) -> Option<String> {
     }
     conf_file::parse(&text).into_iter().rev().find(|(name, _)| name.eq_ignore_ascii_case(NAME)).map(|(_, value)| value)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Clock;
+    use crate::postgres::test_settings;
+    use std::sync::Arc;
+
+    /// The value in a start or rewrite of a server whose files held `before`; `None`: it is not set.
+    fn applied(change: impl FnOnce(&mut Settings), start: Option<&StartAs>, before: Option<&str>) -> Option<String> {
+        let dir = tempfile::tempdir().unwrap();
+        let mut settings = test_settings::settings(dir.path());
+        settings.global.synchronous_mode = SynchronousMode::On;
+        change(&mut settings);
+        if let Some(before) = before {
+            let text = format!("{}{NAME} = '{before}'\n", conf_file::HEADER);
+            std::fs::write(dir.path().join("postgresql.conf"), text).unwrap();
+        }
+        let server = Server::new(Arc::new(settings), Clock::system());
+        let mut parameters = Parameters::default();
+        parameters::set(&mut parameters, NAME, "of_the_user".to_owned());
+        apply(&server, &mut parameters, start, PgVersion(150_000));
+        parameters.get(NAME).cloned()
+    }
+
+    // rows: SYNC-01, SYNC-08, SYNC-19
+    #[test]
+    fn before_the_rules_have_spoken() {
+        let strict = |s: &mut Settings| s.global.synchronous_mode_strict = true;
+        let off = |s: &mut Settings| s.global.synchronous_mode = SynchronousMode::Off;
+        let standby_cluster = |s: &mut Settings| s.global.standby_cluster = Some(serde_json::Map::new());
+        let (primary, standby) = (StartAs::Primary, StartAs::Standby { upstream: None });
+        let restore = StartAs::CustomRecovery { recovery: indexmap::IndexMap::new() };
+        for (what, value, wanted) in [
+            ("off: the user's", applied(off, Some(&primary), Some("x")), Some("of_the_user")),
+            ("a standby cluster: the user's", applied(standby_cluster, Some(&primary), None), Some("of_the_user")),
+            ("a new cluster", applied(|_| (), Some(&primary), None), None),
+            ("strict, a new cluster", applied(strict, Some(&primary), None), Some("*")),
+            ("strict, a restored cluster", applied(strict, Some(&restore), Some("x")), Some("*")),
+            ("what an earlier agent wrote", applied(strict, Some(&primary), Some("b")), Some("b")),
+            ("strict, the list was empty", applied(strict, None, Some("")), Some("*")),
+            ("a standby waits for nobody", applied(strict, Some(&standby), Some("b")), None),
+        ] {
+            assert_eq!(value.as_deref(), wanted, "{what}");
+        }
+    }
+}

@@ -67,6 +67,11 @@ pub(super) fn without_leader(cycle: &mut Cycle<'_>, key: &Failover) -> Result<Op
             if !cycle.facts.paused && !race::is_on_cluster_timeline(cycle)? {
                 cycle.warn(format!("{action}: I am behind the cluster's timeline and take over because I was chosen"));
             }
+            let switchover = candidates::named(key.leader.as_deref()).is_some();
+            if switchover && sync::quorum_is_active(cycle) && !race::is_voted_for(cycle)? {
+                cycle.warn(format!("{action}: I was chosen, but may lack acknowledged commits"));
+                return Ok(Some(false));
+            }
             return Ok(Some(true));
         }
         let member = cycle.cluster.member(candidate).cloned();
@@ -94,6 +99,12 @@ pub(super) fn without_leader(cycle: &mut Cycle<'_>, key: &Failover) -> Result<Op
     if leader == Some(me) {
         let unhealthy_candidate = candidates::named(key.candidate.as_deref()).is_some();
         let alone = !candidates::exists(cycle, None, unhealthy_candidate)?;
+        if alone && sync::quorum_is_active(cycle) && !race::is_voted_for(cycle)? {
+            // The candidate may have led since, and others may have what it acknowledged.
+            cycle.warn(format!("{action}: removing failover key because I may lack acknowledged commits"));
+            clear(cycle, key);
+            return Ok(Some(false));
+        }
         return Ok(Some(alone && race::is_on_cluster_timeline(cycle)?));
     }
     let synchronous = sync::is_active(cycle);

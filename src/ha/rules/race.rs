@@ -234,7 +234,7 @@ pub(super) fn outranks_all(
             cycle.info(format!("Ignoring {name}: its timeline is behind the last known cluster timeline"));
             continue;
         }
-        if peer.position > position {
+        if peer.position > position || active && is_newer(cycle, &peer) {
             cycle.info(format!("Wal position of {name} is ahead of my wal position"));
             if !active || !state.leader_matches(name) {
                 return Ok(false);
@@ -274,6 +274,38 @@ fn may_vote(cycle: &Cycle<'_>, peer: &PeerStatus, position: Lsn) -> bool {
     let current = peer.timeline.is_none_or(|t| t.0 == 0 || t >= cycle.facts.cluster_timeline);
     let standby = peer.reachable && peer.in_recovery == Some(true);
     standby && current && peer.position.0 > 0 && peer.position <= position
+}
+
+/// Whether this member is on a timeline after mine: somebody was promoted whom I have not followed, so that positions
+/// cannot be compared.
+fn is_newer(cycle: &Cycle<'_>, peer: &PeerStatus) -> bool {
+    let mine = cycle.memory.last_timeline.filter(|t| t.0 > 0);
+    mine.zip(peer.timeline).is_some_and(|(mine, theirs)| theirs > mine)
+}
+
+/// With a quorum: whether enough members of the key are not ahead of me, so that I have all acknowledged commits. For
+/// those who were chosen: nobody's priority counts, and whoever is ahead has nothing that was acknowledged.
+pub(super) fn is_voted_for(cycle: &mut Cycle<'_>) -> Result<bool, Stop> {
+    let Some(position) = cycle.facts.position else { return Err(Stop::End(Box::new(Rule::ServerSilent))) };
+    is_on_cluster_timeline(cycle)?;
+    let state = cycle.cluster.sync.clone();
+    let voters = sync::members(&state);
+    let me = cycle.me();
+    let asked = |m: &&Member| {
+        m.name != me && voters.contains(m.name.as_str()) && candidates::named(m.data.api_url.as_deref()).is_some()
+    };
+    let peers: Vec<Member> = cycle.cluster.members.iter().filter(asked).cloned().collect();
+    let (mut votes, mut nobody_ahead) = (u32::from(voters.contains(me)), true);
+    for peer in candidates::poll(cycle, &peers)? {
+        if peer.position > position || is_newer(cycle, &peer) {
+            cycle.info(format!("Wal position of {} is ahead of my wal position", peer.name));
+            nobody_ahead = false;
+        } else if peer.reachable && peer.in_recovery != Some(false) && peer.position.0 > 0 {
+            cycle.info(format!("Got quorum vote from {}", peer.name));
+            votes += 1;
+        }
+    }
+    Ok(votes > state.quorum || nobody_ahead && state.leader_matches(me))
 }
 
 /// Whether my timeline is not behind `history` (invariant 7). Who does not know his timeline may lead, unless

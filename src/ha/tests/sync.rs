@@ -401,6 +401,54 @@ fn a_switchover_is_for_members_of_the_key_and_a_failover_for_all() {
 }
 
 #[test]
+fn with_a_quorum_nobody_takes_over_by_choice_who_may_lack_commits() {
+    let chosen = |leader: &str| {
+        let view = view().member("b", 1000).member("c", 1000).failover(Some(leader), Some("a"));
+        key(view.change(|v| v.global.synchronous_mode = Quorum), "b", 1, &["a", "c"])
+    };
+    let old = |candidate| {
+        let view = view().member("c", 1000).failover(Some("a"), candidate);
+        key(view.change(|v| v.global.synchronous_mode = Quorum), "a", 1, &["b", "c"])
+    };
+    let b_and_c = |b: u64, c: u64| world().peer(peer("b", b)).peer(peer("c", c));
+    for (what, view, world, wins) in [
+        ("chosen, a vote", chosen("b"), b_and_c(1000, 2000), true),
+        ("chosen, all others are ahead", chosen("b"), b_and_c(2000, 2000), false),
+        ("chosen, nobody is there", chosen("b"), world(), false),
+        ("the old leader, alone", old(None), world(), true),
+        ("the old leader, another is not ahead", old(Some("b")), world().peer(peer("c", 900)), true),
+        ("the old leader, the chosen one has led since", old(Some("b")), world().peer(peer("c", 2000)), false),
+    ] {
+        let course = run(&view, &world);
+        assert_eq!(course.sentence() == WON, wins, "{what}: {:#?}", course.finish.log);
+    }
+    // A named member may be told to take over whatever it lacks, and by priority the key alone decides.
+    assert_eq!(run(&chosen(""), &b_and_c(2000, 2000)).sentence(), WON);
+    let by_priority = chosen("b").change(|v| v.global.synchronous_mode = On);
+    assert_eq!(run(&by_priority, &b_and_c(2000, 2000)).sentence(), WON);
+    // The request that cannot be met any more goes.
+    let void = run(&old(Some("b")), &world().peer(peer("c", 2000)));
+    let empty = |c: &Command| matches!(c, Command::WriteFailover { leader: None, candidate: None, expect: Some(_) });
+    assert!(void.finish.commands.iter().any(empty), "{:#?}", void.finish.commands);
+}
+
+#[test]
+fn a_member_on_a_newer_timeline_is_ahead_wherever_it_is() {
+    let racer = |mode| {
+        let view = view().member("b", 1000).member("c", 1000).change(|v| v.global.synchronous_mode = mode);
+        key(view, "b", 1, &["a", "c"]).change(|v| v.memory.last_timeline = Some(crate::types::Timeline(1)))
+    };
+    let promoted = |timeline| {
+        let c = PeerStatus { timeline: Some(crate::types::Timeline(timeline)), ..peer("c", 900) };
+        world().peer(c)
+    };
+    for mode in [On, Quorum] {
+        assert_eq!(run(&racer(mode), &promoted(1)).sentence(), WON, "{mode:?}");
+        assert_eq!(run(&racer(mode), &promoted(2)).sentence(), NOT_FIRST, "{mode:?}");
+    }
+}
+
+#[test]
 fn a_synchronous_standby_asks_to_be_released_before_it_stops() {
     let standby =
         || key(view().leader("b").member("a", 1000), "b", 0, &["a"]).change(|v| v.global.synchronous_mode = On);
