@@ -113,6 +113,7 @@ fn report(seed: u64, outcome: &Outcome) -> String {
     )
 }
 
+// rows: SYNC-03, SYNC-09, SYNC-14, SYNC-21
 #[test]
 fn clusters_survive_what_befalls_them() {
     survive(DEFAULT_HOURS, options);

@@ -203,6 +203,7 @@ fn a_cancelled_copy_is_removed() {
     });
 }
 
+// rows: REW-13
 #[test]
 fn a_failed_copy_is_removed_and_a_new_copy_replaces_a_running_standby() {
     paused(async {
@@ -350,6 +351,7 @@ fn a_copy_is_not_made_over_data_that_has_appeared() {
     });
 }
 
+// rows: SLOT-15
 #[test]
 fn logical_slots_are_written_while_the_standby_is_stopped() {
     let copy = |lsn: Option<Lsn>| {

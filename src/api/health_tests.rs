@@ -88,6 +88,7 @@ fn a_standby_is_a_replica() {
     );
 }
 
+// rows: SYNC-20
 #[test]
 fn synchronous_standbys_are_told_apart() {
     for (mode, sync, wanted) in [

@@ -399,6 +399,7 @@ fn the_dynamic_configuration_is_cached_in_the_data_directory() {
     assert_eq!(other.dynamic().as_ref(), &dynamic);
 }
 
+// rows: BOOT-12
 #[test]
 fn bootstrap_dcs_is_the_first_dynamic_configuration() {
     let (mut config, _) = load(SAMPLE).unwrap();

@@ -42,6 +42,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
+    // rows: SLOT-13, SLOT-15
     #[test]
     fn what_a_value_asks_for() {
         let logical = || Some(SlotKind::Logical { database: "d".to_owned(), plugin: "p".to_owned() });
@@ -64,6 +65,7 @@ mod tests {
         }
     }
 
+    // rows: SLOT-14, SLOT-20
     #[test]
     fn names_and_cluster_types() {
         for (name, valid) in [("a_1", true), ("", false), ("A", false), ("a-b", false), (&"x".repeat(64), false)] {

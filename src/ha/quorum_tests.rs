@@ -99,6 +99,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(3000))]
 
     /// Nodes come, go and fall behind, the factor changes, and each run may be cut off after any step.
+    // rows: SYNC-14
     #[test]
     fn every_step_of_every_interrupted_run_is_sound(
         start in steady(), turns in prop::collection::vec(turn(), 1..8),
@@ -138,6 +139,7 @@ proptest! {
     }
 
     /// Another leader: the list was set before the promotion as the rules do it.
+    // rows: SYNC-14
     #[test]
     fn a_change_of_leader_is_sound(start in steady(), turn in turn(), listed: bool, winner in 1_usize..6) {
         let winner = NODES[winner];
@@ -156,6 +158,36 @@ proptest! {
             let verdict = sound(&next, winner);
             prop_assert!(verdict.is_ok(), "{verdict:?}: {step:?} of {steps:?} from {at:?} to {goal:?}");
             at = next;
+        }
+    }
+
+    /// Leaders come and go between and within runs: whoever is elected had enough votes, and sets the list as the rules do
+    /// before a promotion.
+    // rows: SYNC-14
+    #[test]
+    fn leaders_come_and_go_soundly(
+        start in steady(), events in prop::collection::vec((turn(), prop::option::of(0_usize..6)), 1..10),
+    ) {
+        let (mut at, mut acting) = (start, "a".to_owned());
+        for (turn, elected) in &events {
+            if let Some(winner) = elected.map(|n| NODES[n]).filter(|n| *n != acting && !at.voters.is_empty()) {
+                let members = at.voters.with(&at.leader);
+                let num = int(members.len()) - at.quorum - i64::from(members.contains(winner));
+                prop_assert!(num > 0, "a leader whose commits nobody else needs to have: {at:?}");
+                at = QuorumState { numsync: num, sync: members.without(winner), ..at };
+                acting = winner.to_owned();
+                prop_assert!(sound(&at, &acting).is_ok(), "{at:?} led by {acting}");
+            }
+            let active = turn.0.without(&acting);
+            let confirmed = int(turn.1.intersection(&active).intersection(&at.sync).len());
+            let goal = Goal { confirmed, active, sync_wanted: turn.2, leader: acting.clone() };
+            let (steps, broken) = transitions(at.clone(), goal.clone());
+            for step in steps.iter().take(turn.3) {
+                let next = apply(&at, step);
+                let verdict = sound(&next, &acting);
+                prop_assert!(verdict.is_ok(), "{verdict:?}: {step:?} of {steps:?} from {at:?} to {goal:?}, {broken:?}");
+                at = next;
+            }
         }
     }
 
@@ -180,6 +212,7 @@ proptest! {
     }
 }
 
+// rows: SYNC-12, SYNC-14
 #[test]
 fn the_order_is_the_one_that_is_safe() {
     for (what, from, to, steps) in [

@@ -145,6 +145,7 @@ mod tests {
         LocalPoint { in_recovery, timeline: Timeline(timeline), lsn: Lsn(lsn) }
     }
 
+    // rows: REW-03
     #[test]
     fn divergence_is_found_by_timeline_and_switch_point() {
         let lines = [(Timeline(1), Lsn(100)), (Timeline(2), Lsn(200)), (Timeline(4), Lsn(300))];
@@ -182,6 +183,7 @@ mod tests {
         }
     }
 
+    // rows: REW-03
     #[test]
     fn a_stopped_server_tells_its_end_only_after_a_clean_stop() {
         use ControlState as S;
@@ -201,6 +203,7 @@ mod tests {
         }
     }
 
+    // rows: REW-02
     #[test]
     fn arming_respects_what_is_known_and_possible() {
         use RewindState as S;

@@ -25,6 +25,7 @@ fn start(moment: &str) -> Option<String> {
     Some(moment.to_owned())
 }
 
+// rows: SLOT-16, SLOT-17
 #[test]
 fn missing_slots_with_a_position_are_copied() {
     let mut memory = LogicalMemory::default();
@@ -40,6 +41,7 @@ fn missing_slots_with_a_position_are_copied() {
     assert!(memory.take_in(start("1"), &plan, &[other, slot("c", 1, 1)]).0.is_empty());
 }
 
+// rows: SLOT-18
 #[test]
 fn every_start_of_the_server_makes_its_slots_unproven() {
     let mut memory = LogicalMemory::default();

@@ -111,6 +111,7 @@ fn failed(what: &'static str, path: &Path) -> impl Fn(std::io::Error) -> PgError
 mod tests {
     use super::*;
 
+    // rows: SLOT-15
     #[test]
     fn a_copy_takes_the_place_of_what_was_there() {
         let data_dir = tempfile::tempdir().unwrap();

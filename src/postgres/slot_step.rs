@@ -108,7 +108,7 @@ mod tests {
         Some(("d".to_owned(), "p".to_owned()))
     }
 
-    // rows: PAUSE-06
+    // rows: PAUSE-06, SLOT-06, SLOT-07, SLOT-08
     #[test]
     fn a_wanted_slot_is_created_advanced_or_replaced() {
         let xmin = |s: &mut Slot| s.xmin = Some("7".to_owned());

@@ -207,6 +207,7 @@ pub(super) fn is_there<'a>(slots: &'a [Slot], wanted: &WantedSlot) -> Option<&'a
 mod tests {
     use super::*;
 
+    // rows: SLOT-12
     #[test]
     fn slots_of_others_are_not_loaded() {
         for (version, temporary, failover) in [(96_000, false, false), (150_000, true, false), (170_000, true, true)] {

@@ -20,6 +20,7 @@ pub fn foreign_data_dir(cluster: &Cluster, node: usize) {
     assert_eq!(code, 0, "{text}");
 }
 
+// rows: BOOT-22
 #[test]
 fn an_existing_data_directory_becomes_the_cluster() {
     let Some(mut cluster) = Cluster::new("convert") else { return };

@@ -3,6 +3,7 @@
 use super::harness::{Cluster, NodeOptions};
 use serde_json::{Value, json};
 
+// rows: BOOT-01, BOOT-07
 #[test]
 fn three_members_from_nothing() {
     let Some(mut cluster) = Cluster::new("three") else { return };
@@ -47,7 +48,7 @@ fn three_members_from_nothing() {
     assert_eq!(cluster.writable(), [leader]);
 }
 
-// rows: CB-08, BOOT-05
+// rows: CB-08, BOOT-05, CB-08, BOOT-04, BOOT-06
 #[test]
 fn users_and_script_of_a_new_cluster() {
     let Some(mut cluster) = Cluster::new("users") else { return };
@@ -88,6 +89,7 @@ fn a_failed_bootstrap_cleans_up_and_gives_the_key_back() {
     assert_eq!(cluster.wait_leader(40), 1);
 }
 
+// rows: BOOT-20
 #[test]
 fn a_member_waits_while_there_is_nobody_to_copy() {
     let Some(mut cluster) = Cluster::new("waiting") else { return };
@@ -102,7 +104,7 @@ fn a_member_waits_while_there_is_nobody_to_copy() {
     cluster.wait_streaming(1, 60);
 }
 
-// rows: TAG-04, TAG-06
+// rows: TAG-04, TAG-06, BOOT-13
 #[test]
 fn a_clonefrom_member_is_copied_and_replicatefrom_cascades() {
     let Some(mut cluster) = Cluster::new("cascade") else { return };

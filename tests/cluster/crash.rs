@@ -63,6 +63,7 @@ fn agent_and_postmaster_killed() {
     assert_eq!(cluster.writable(), [new]);
 }
 
+// rows: BOOT-22
 #[test]
 fn a_killed_agent_leaves_postgresql_running_and_adopts_it_again() {
     let Some(mut cluster) = Cluster::with_members("adopt", 1) else { return };

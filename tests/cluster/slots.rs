@@ -8,6 +8,7 @@ fn slot_names(cluster: &Cluster, node: usize) -> String {
     cluster.nodes[node].sql(sql).unwrap_or_default()
 }
 
+// rows: SLOT-01, SLOT-03, SLOT-15, SLOT-18, SLOT-22
 #[test]
 fn slots_outlive_absence_and_failover() {
     let Some(mut cluster) = Cluster::with_members("slots", 2) else { return };

@@ -46,11 +46,13 @@ fn nothing_is_lost(test: &str, mode: serde_json::Value) {
     assert_eq!(cluster.writable(), [new]);
 }
 
+// rows: SYNC-02
 #[test]
 fn no_acknowledged_row_is_lost_by_priority() {
     nothing_is_lost("sync", json!(true));
 }
 
+// rows: SYNC-12
 #[test]
 fn no_acknowledged_row_is_lost_with_a_quorum() {
     nothing_is_lost("quorum", json!("quorum"));

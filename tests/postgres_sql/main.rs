@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod node;
+mod slot_cases;
 #[path = "../common/settings.rs"]
 mod test_settings;
 
@@ -267,7 +268,7 @@ fn a_restarted_server_is_reconnected_to() {
     });
 }
 
-// rows: PAUSE-06
+// rows: PAUSE-06, SLOT-01, SLOT-06, SLOT-10, SLOT-21
 #[test]
 fn physical_slots() {
     as_postgres("physical_slots", async {
@@ -306,6 +307,7 @@ fn physical_slots() {
     });
 }
 
+// rows: BOOT-04
 #[test]
 fn users_of_a_new_cluster() {
     as_postgres("users_of_a_new_cluster", async {
@@ -323,6 +325,7 @@ fn users_of_a_new_cluster() {
     });
 }
 
+// rows: REW-03, REW-04
 #[test]
 fn a_diverged_primary_is_rewound() {
     as_postgres("a_diverged_primary_is_rewound", async {
@@ -401,7 +404,7 @@ fn a_copy_is_made_by_methods_in_order() {
     });
 }
 
-// rows: BOOT-02
+// rows: BOOT-02, BOOT-06, BOOT-12
 #[test]
 fn a_new_cluster_is_bootstrapped() {
     as_postgres("a_new_cluster_is_bootstrapped", async {

@@ -120,6 +120,7 @@ impl<S: AsRef<str>> FromIterator<S> for NameSet {
 mod tests {
     use super::*;
 
+    // rows: SYNC-17
     #[test]
     fn case_does_not_matter() {
         let set: NameSet = ["B", "a", "b"].into_iter().collect();

@@ -172,6 +172,7 @@ mod tests {
         names.iter().collect()
     }
 
+    // rows: SYNC-17, SYNC-18
     #[test]
     fn texts_are_read() {
         for (text, num, names, star) in [
@@ -203,6 +204,7 @@ mod tests {
         }
     }
 
+    // rows: SYNC-02, SYNC-13, SYNC-18
     #[test]
     fn texts_are_written_as_operators_know_them() {
         let new = Some(PgVersion(150_000));

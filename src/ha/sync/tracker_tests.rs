@@ -45,7 +45,7 @@ fn active(status: &NodeStatus, cluster: &Cluster, wanted: Wanted<'_>) -> Vec<Str
     Tracker::default().observe(status, cluster, wanted).0.active.to_vec()
 }
 
-// rows: TAG-05
+// rows: TAG-05, SYNC-05, SYNC-10
 #[test]
 fn the_choice_is_by_priority_state_and_position() {
     let plain = cluster(&[("a", json!({})), ("b", json!({})), ("c", json!({})), ("d", json!({}))]);
@@ -100,6 +100,7 @@ fn the_choice_is_by_priority_state_and_position() {
     assert!(active(&rows(&[("b", "sync", 900)]), &stopped, BY_PRIORITY).is_empty());
 }
 
+// rows: SYNC-05
 #[test]
 fn the_position_depends_on_synchronous_commit() {
     let members = cluster(&[("b", json!({})), ("c", json!({}))]);
@@ -112,6 +113,7 @@ fn the_position_depends_on_synchronous_commit() {
     }
 }
 
+// rows: SYNC-06
 #[test]
 fn a_standby_that_lags_is_left_out() {
     let members = cluster(&[("b", json!({})), ("c", json!({}))]);
@@ -124,6 +126,7 @@ fn a_standby_that_lags_is_left_out() {
     assert_eq!((active(&one, &members, limit(4100)).len(), active(&one, &members, limit(4099)).len()), (1, 0));
 }
 
+// rows: SYNC-04
 #[test]
 fn a_new_name_counts_once_it_has_what_was_written_before() {
     let members = cluster(&[("b", json!({})), ("c", json!({}))]);
@@ -143,6 +146,7 @@ fn a_new_name_counts_once_it_has_what_was_written_before() {
     assert_eq!(confirmed("b", 4000, &[("b", "sync", 3999)]), (true, none()));
 }
 
+// rows: SYNC-04
 #[test]
 fn whoever_is_in_my_key_was_confirmed_before() {
     let mut members = cluster(&[("b", json!({}))]);
@@ -163,6 +167,7 @@ fn whoever_is_in_my_key_was_confirmed_before() {
     assert!(observed.confirmed.is_empty(), "with a quorum the key says nothing about one of them");
 }
 
+// rows: SYNC-13, SYNC-16
 #[test]
 fn quorum_takes_all_that_can_lead() {
     let members = cluster(&[("b", json!({})), ("c", json!({})), ("d", json!({"nofailover": true}))]);

@@ -15,7 +15,7 @@ fn new_member() -> View {
     view().leader("b").empty()
 }
 
-// rows: PAUSE-02
+// rows: PAUSE-02, BOOT-01
 #[test]
 fn who_initializes_a_cluster() {
     let course = does(nothing(), world(), "trying to bootstrap a new cluster", Some(JobKind::Bootstrap));
@@ -35,7 +35,7 @@ fn who_initializes_a_cluster() {
     assert!(refused.finish.commands.contains(&Command::CancelInitialize) && !refused.finish.memory.bootstrapping);
 }
 
-// rows: TAG-04, BOOT-14
+// rows: TAG-04, BOOT-14, TAG-04, BOOT-13, BOOT-20
 #[test]
 fn whom_a_new_member_copies() {
     let course = does(new_member(), world(), "trying to bootstrap from leader 'b'", Some(JobKind::Clone));
@@ -90,7 +90,7 @@ fn a_lost_data_directory_gives_the_lock_up() {
     assert_eq!(does(running, world(), "stop in progress", Some(JobKind::Stop)).release(), None, "the server first");
 }
 
-// rows: CB-05
+// rows: CB-05, BOOT-07
 #[test]
 fn a_bootstrap_goes_through_its_steps() {
     let fresh = || {
@@ -201,7 +201,7 @@ fn the_end_of_the_process_gives_a_bootstrap_up() {
     }
 }
 
-// rows: HA-06, HA-07, HA-08, PAUSE-03, PAUSE-09
+// rows: HA-06, HA-07, HA-08, PAUSE-03, PAUSE-09, BOOT-22
 #[test]
 fn existing_data_is_adopted_or_refused() {
     let fresh = |view: View| view.change(|v| v.memory.joined = false);

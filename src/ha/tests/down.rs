@@ -86,6 +86,7 @@ fn crash_recovery_is_done_once_and_where_it_is_of_use() {
     does(view().down(S::ShutDown), world(), SECONDARY, Some(JobKind::Follow));
 }
 
+// rows: REW-01, REW-02, REW-03
 #[test]
 fn an_old_primary_is_rewound_before_it_follows() {
     let old = |state| {
@@ -141,6 +142,7 @@ fn rewind_job() -> Job {
     Job::Rewind { upstream: Box::new(upstream) }
 }
 
+// rows: REW-10
 #[test]
 fn a_failed_rewind_follows_the_settings() {
     let failed =

@@ -24,7 +24,7 @@ fn three(leader: &str) -> View {
     view.leader(leader)
 }
 
-// rows: TAG-07
+// rows: TAG-07, SLOT-01, SLOT-02, SLOT-03, SLOT-05, SLOT-19, SLOT-24
 #[test]
 fn slots_of_members() {
     // retention: everywhere for everybody
@@ -59,6 +59,7 @@ fn slots_of_members() {
     assert_eq!(course.slot_plan().unwrap().slots.len(), 2);
 }
 
+// rows: SLOT-06
 #[test]
 fn slots_that_nobody_uses_move_with_what_is_published() {
     let published = |v: View| {
@@ -74,7 +75,7 @@ fn slots_that_nobody_uses_move_with_what_is_published() {
     assert_eq!(slots(old_leader)[0], ("b".to_owned(), Some(900)));
 }
 
-// rows: PAUSE-06
+// rows: PAUSE-06, SLOT-10
 #[test]
 fn when_slots_are_dealt_with() {
     let plans = |view: View| run(&view, &world()).asked.iter().filter(|c| matches!(c, Command::SyncSlots(_))).count();
@@ -89,6 +90,7 @@ fn when_slots_are_dealt_with() {
     assert!(drops(three("a")) && !drops(three("a").paused()));
 }
 
+// rows: SLOT-03, SLOT-23
 #[test]
 fn the_leader_publishes_its_status() {
     let seen = || {

@@ -354,6 +354,7 @@ fn the_wall_clock_decides_nothing_about_the_lock() {
     }
 }
 
+// rows: SLOT-04
 #[test]
 fn winning_resets_the_clocks_of_kept_slots() {
     let view = cluster().cluster_with(|c| c.status.retain_slots = Some(vec!["gone".to_owned()]));

@@ -75,6 +75,7 @@ fn conditions_of_a_restart() {
     }
 }
 
+// rows: REW-12
 #[test]
 fn requests_that_cannot_be_met_now() {
     let busy = view().leader("b").job(Job::CrashRecovery, JobPhase::Working);
@@ -94,7 +95,7 @@ fn requests_that_cannot_be_met_now() {
     assert_eq!(run(&view().leader("b").request(Request::Wake), &world()).answer(), Some((AnswerKind::Done, "")));
 }
 
-// rows: PAUSE-05
+// rows: PAUSE-05, REW-12
 #[test]
 fn a_reinitialization_starts_or_waits_for_the_job_it_cancels() {
     for (view, sentence) in [

@@ -41,6 +41,7 @@ fn logical() -> Value {
     json!({"type": "logical", "database": "d", "plugin": "p"})
 }
 
+// rows: SLOT-03
 #[test]
 fn an_agent_that_was_restarted_keeps_the_slots_of_members_that_are_away() {
     let restarted = cluster("a")
@@ -57,6 +58,7 @@ fn an_agent_that_was_restarted_keeps_the_slots_of_members_that_are_away() {
     assert_eq!(run(&later, &world()).finish.memory.retain_slots.get("gone"), Some(&before));
 }
 
+// rows: SLOT-13, SLOT-24
 #[test]
 fn permanent_physical_slots() {
     let slots = json!({"p": {"type": "physical"}, "q": 0});
@@ -87,12 +89,14 @@ fn permanent_physical_slots() {
     assert_eq!(plan(&cascading)[1], row("c", Some(850), Some(false)));
 }
 
+// rows: SLOT-14
 #[test]
 fn cluster_type_limits_physical_slots() {
     let slots = json!({"p": {"cluster_type": "primary"}, "s": {"type": "physical", "cluster_type": "standby"}});
     assert_eq!(names(&with_slots(cluster("a"), slots)), ["b", "p"]);
 }
 
+// rows: SLOT-15, SLOT-19, SLOT-20
 #[test]
 fn what_cannot_be_made_is_named() {
     let slots = json!({"Bad": {}, "x": "physical", "y": {"type": "logical", "database": "d"}, "b": logical()});
@@ -119,6 +123,7 @@ fn what_cannot_be_made_is_named() {
     );
 }
 
+// rows: SLOT-15, SLOT-17
 #[test]
 fn permanent_logical_slots() {
     let slots = json!({"l": logical()});
@@ -147,6 +152,7 @@ fn permanent_logical_slots() {
     assert_eq!(proof.slot.as_deref(), Some("c"));
 }
 
+// rows: SLOT-07
 #[test]
 fn xmin_is_cleaned_only_under_a_leader() {
     let cleans = |view: View| run(&view, &world()).slot_plan().unwrap().drop_xmin;
@@ -155,6 +161,7 @@ fn xmin_is_cleaned_only_under_a_leader() {
     assert!(!cleans(view().member("b", 900).leader("a")));
 }
 
+// rows: SLOT-15, SLOT-16
 #[test]
 fn missing_logical_slots_are_copied() {
     let view = || with_slots(published(cluster("b"), &[("l", 700)]), json!({"l": logical(), "m": logical()}));
@@ -180,6 +187,7 @@ fn missing_logical_slots_are_copied() {
     );
 }
 
+// rows: SLOT-18
 #[test]
 fn a_promotion_warns_of_unproven_slots() {
     let unproven = run(&cluster("b"), &world().change(|w| w.unproven_slots = vec!["l".to_owned()]));
@@ -190,6 +198,7 @@ fn a_promotion_warns_of_unproven_slots() {
     assert!(!run(&won.change(|v| v.memory.unproven_slots.clear()), &world()).logged("unsafe"));
 }
 
+// rows: SLOT-22
 #[test]
 fn feedback_is_enforced_where_logical_slots_depend_on_it() {
     let enforced = |view: View| {
@@ -225,7 +234,7 @@ fn feedback_is_enforced_where_logical_slots_depend_on_it() {
     assert_eq!(enforced(slots(deaf)), None);
 }
 
-// rows: QUIRK-07
+// rows: QUIRK-07, SLOT-23
 #[test]
 fn permanent_slots_in_status() {
     let there = || {

@@ -310,6 +310,7 @@ fn pause_leaves_servers_alone() {
     assert!(course.finish.commands.contains(&Command::CheckpointAfterPromote));
 }
 
+// rows: REW-02, REW-03, REW-04, REW-05, REW-11, REW-14
 #[test]
 fn divergence_is_looked_at_when_the_leader_is_on_a_newer_timeline() {
     let point = |lines: Vec<(Timeline, Lsn)>, timeline: u32| {
@@ -339,6 +340,17 @@ fn divergence_is_looked_at_when_the_leader_is_on_a_newer_timeline() {
     says(behind(), diverged(), REPLICA);
     let remove = behind().change(|v| v.global.remove_data_directory_on_diverged_timelines = true);
     does(remove, diverged(), "reinitializing due to diverged timelines", Some(JobKind::Reinitialize));
+    // what a standby cluster's primary has become is no reason to throw data away
+    let elsewhere = behind().change(|v| {
+        v.global.remove_data_directory_on_diverged_timelines = true;
+        v.global.standby_cluster = Some(serde_json::Map::new());
+    });
+    assert_eq!(run(&elsewhere, &diverged()).job().map(crate::ha::Job::kind), None);
+    // a cascading member compares itself with the leader, not with its upstream
+    let cascading = rewinding().member("c", 1000).tagged(serde_json::json!({"replicatefrom": "c"}));
+    let course = does(cascading, diverged(), "running pg_rewind from b", Some(JobKind::Rewind));
+    let asks = |c: &crate::ha::Command| matches!(c, crate::ha::Command::QueryLeader(u) if u.name == "b");
+    assert!(course.asked.iter().any(asks));
     // the leader has not run its checkpoint yet
     let early = rewinding().member_with("b", |m| {
         m.data.role = Some(Role::Primary);

@@ -65,6 +65,7 @@ pub(super) fn become_sync(standbys: &[(&str, &str, u64)]) -> World {
     world().change(|w| w.standbys = Some(standbys))
 }
 
+// rows: SYNC-02, SYNC-03, SYNC-07, SYNC-19, SYNC-21
 #[test]
 fn by_priority_the_key_shrinks_first_and_grows_last() {
     let b = |state| ("b", state, 1000);
@@ -147,6 +148,7 @@ fn by_priority_the_key_shrinks_first_and_grows_last() {
     }
 }
 
+// rows: SYNC-03
 #[test]
 fn a_standby_that_is_behind_is_looked_at_again_soon() {
     let view = streams(key(leading(On), "a", 0, &[]), &[("b", "async", 999)]);
@@ -162,6 +164,7 @@ fn a_standby_that_is_behind_is_looked_at_again_soon() {
     assert_eq!(steps(&says(view, world(), STAYS)), ["key a 0 b"]);
 }
 
+// rows: SYNC-03
 #[test]
 fn a_step_that_was_not_done_ends_all_steps() {
     let view = || listed(streams(key(leading(On), "a", 0, &["b"]), &[("c", "async", 1000)]), "b");
@@ -200,6 +203,7 @@ fn what_was_not_answered_is_made_impossible_before_anything_is_decided() {
     assert!(course.finish.memory.sync.unsettled);
 }
 
+// rows: SYNC-07, SYNC-12, SYNC-21
 #[test]
 fn quorum_takes_the_steps_of_the_resolver() {
     let (b, c) = (("b", "quorum", 1000), ("c", "quorum", 1000));
@@ -244,6 +248,30 @@ fn quorum_takes_the_steps_of_the_resolver() {
     }
 }
 
+// rows: SYNC-13
+#[test]
+fn older_servers_do_what_they_can() {
+    let b = |state| streams(key(leading(Quorum), "a", 0, &[]), &[("b", state, 1000), ("c", state, 1000)]);
+    let two = |v: &mut View| v.global.synchronous_node_count = 2;
+    for (what, version, view, world, wanted) in [
+        ("10", 100_000, b("async"), become_sync(&[]), &["list ANY 1 (b,c)"][..]),
+        ("9.6 knows no ANY", 90_600, b("async"), become_sync(&[]), &["list 1 (b,c)"]),
+        ("9.6 confirms by sync and potential", 90_600, listed(b("potential"), "1 (b,c)"), world(), &["key a 1 b,c"]),
+        (
+            "9.5 has one at most",
+            90_500,
+            b("async").change(two),
+            become_sync(&[("b", "sync", 1000)]),
+            &["list b", "key a 0 b"],
+        ),
+    ] {
+        let version = |v: &mut View| v.server.version = Some(crate::types::PgVersion(version));
+        let course = says(view.change(version), world, STAYS);
+        assert_eq!(steps(&course), wanted, "{what}: {:#?}", course.finish.log);
+    }
+}
+
+// rows: SYNC-15
 #[test]
 fn quorum_waits_after_a_promotion() {
     let view = |ago| {
@@ -254,6 +282,7 @@ fn quorum_waits_after_a_promotion() {
     assert_eq!(steps(&says(view(11), world(), STAYS)), ["key a 0 ", "list "]);
 }
 
+// rows: SYNC-01, SYNC-21
 #[test]
 fn switched_off_the_key_goes_first() {
     let view = || listed(key(leading(Off), "a", 0, &["b"]), "b");
@@ -276,6 +305,7 @@ fn switched_off_the_key_goes_first() {
 const PROMOTED: &str = "promoted self to leader because I had the session lock";
 const POSTPONED: &str = "Postponing promotion because synchronous replication state was updated by somebody else";
 
+// rows: SYNC-09, SYNC-12
 #[test]
 fn before_a_promotion_the_key_and_the_list_are_made_safe() {
     let holder =
@@ -312,7 +342,7 @@ fn before_a_promotion_the_key_and_the_list_are_made_safe() {
 const WON: &str = "promoted self to leader by acquiring session lock";
 const NOT_FIRST: &str = "following a different leader because i am not the healthiest node";
 
-// rows: RACE-01, RACE-10, RACE-12, RACE-13
+// rows: RACE-01, RACE-10, RACE-12, RACE-13, SYNC-12
 #[test]
 fn the_race_is_for_members_of_the_key() {
     let racer = |mode| view().member("b", 1000).member("c", 1000).change(|v| v.global.synchronous_mode = mode);
@@ -400,6 +430,7 @@ fn a_switchover_is_for_members_of_the_key_and_a_failover_for_all() {
     }
 }
 
+// rows: SYNC-14
 #[test]
 fn with_a_quorum_nobody_takes_over_by_choice_who_may_lack_commits() {
     let chosen = |leader: &str| {
@@ -432,6 +463,7 @@ fn with_a_quorum_nobody_takes_over_by_choice_who_may_lack_commits() {
     assert!(void.finish.commands.iter().any(empty), "{:#?}", void.finish.commands);
 }
 
+// rows: SYNC-14
 #[test]
 fn a_member_on_a_newer_timeline_is_ahead_wherever_it_is() {
     let racer = |mode| {
@@ -448,6 +480,7 @@ fn a_member_on_a_newer_timeline_is_ahead_wherever_it_is() {
     }
 }
 
+// rows: SYNC-11
 #[test]
 fn a_synchronous_standby_asks_to_be_released_before_it_stops() {
     let standby =
