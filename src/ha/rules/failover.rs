@@ -68,8 +68,7 @@ pub(super) fn without_leader(cycle: &mut Cycle<'_>, key: &Failover) -> Result<Op
                 cycle.warn(format!("{action}: I am behind the cluster's timeline and take over because I was chosen"));
             }
             let switchover = candidates::named(key.leader.as_deref()).is_some();
-            if switchover && sync::quorum_is_active(cycle) && !race::is_voted_for(cycle)? {
-                cycle.warn(format!("{action}: I was chosen, but may lack acknowledged commits"));
+            if switchover && lacks_votes(cycle, key, action)? {
                 return Ok(Some(false));
             }
             return Ok(Some(true));
@@ -99,10 +98,7 @@ pub(super) fn without_leader(cycle: &mut Cycle<'_>, key: &Failover) -> Result<Op
     if leader == Some(me) {
         let unhealthy_candidate = candidates::named(key.candidate.as_deref()).is_some();
         let alone = !candidates::exists(cycle, None, unhealthy_candidate)?;
-        if alone && sync::quorum_is_active(cycle) && !race::is_voted_for(cycle)? {
-            // The candidate may have led since, and others may have what it acknowledged.
-            cycle.warn(format!("{action}: removing failover key because I may lack acknowledged commits"));
-            clear(cycle, key);
+        if alone && lacks_votes(cycle, key, action)? {
             return Ok(Some(false));
         }
         return Ok(Some(alone && race::is_on_cluster_timeline(cycle)?));
@@ -114,6 +110,22 @@ pub(super) fn without_leader(cycle: &mut Cycle<'_>, key: &Failover) -> Result<Op
     };
     let others: Vec<Member> = cycle.cluster.members.iter().filter(other).cloned().collect();
     race::outranks_all(cycle, &others, false, None).map(Some)
+}
+
+/// With a quorum, whoever was chosen, or wants the lock back, may lack acknowledged commits: the chosen one may have lost
+/// its connection before the leader stopped, or have led since and left commits with others. When one of those is seen
+/// ahead, the request goes, so that they may race.
+fn lacks_votes(cycle: &mut Cycle<'_>, key: &Failover, action: &str) -> Result<bool, Stop> {
+    let vote = if sync::quorum_is_active(cycle) { race::vote(cycle)? } else { race::Vote::Enough };
+    match vote {
+        race::Vote::Enough => return Ok(false),
+        race::Vote::TooFew => cycle.warn(format!("{action}: too few votes, I may lack acknowledged commits")),
+        race::Vote::Behind => {
+            cycle.warn(format!("{action}: removing failover key because I may lack acknowledged commits"));
+            clear(cycle, key);
+        }
+    }
+    Ok(true)
 }
 
 fn candidate_takes_over(cycle: &mut Cycle<'_>, member: &Member, action: &str) -> Result<bool, Stop> {

@@ -283,9 +283,20 @@ fn is_newer(cycle: &Cycle<'_>, peer: &PeerStatus) -> bool {
     mine.zip(peer.timeline).is_some_and(|(mine, theirs)| theirs > mine)
 }
 
-/// With a quorum: whether enough members of the key are not ahead of me, so that I have all acknowledged commits. For
-/// those who were chosen: nobody's priority counts, and whoever is ahead has nothing that was acknowledged.
-pub(super) fn is_voted_for(cycle: &mut Cycle<'_>) -> Result<bool, Stop> {
+/// What the members of the key say of me.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Vote {
+    /// Enough of them are not ahead of me, so that I have all acknowledged commits.
+    Enough,
+    /// Too few have answered.
+    TooFew,
+    /// Too few, and somebody is ahead of me.
+    Behind,
+}
+
+/// With a quorum, asks the members of the key. For those who were chosen: nobody's priority counts, and with enough votes
+/// whoever is ahead has nothing more that was acknowledged.
+pub(super) fn vote(cycle: &mut Cycle<'_>) -> Result<Vote, Stop> {
     let Some(position) = cycle.facts.position else { return Err(Stop::End(Box::new(Rule::ServerSilent))) };
     is_on_cluster_timeline(cycle)?;
     let state = cycle.cluster.sync.clone();
@@ -305,7 +316,12 @@ pub(super) fn is_voted_for(cycle: &mut Cycle<'_>) -> Result<bool, Stop> {
             votes += 1;
         }
     }
-    Ok(votes > state.quorum || nobody_ahead && state.leader_matches(me))
+    let enough = votes > state.quorum || nobody_ahead && state.leader_matches(me);
+    Ok(match (enough, nobody_ahead) {
+        (true, _) => Vote::Enough,
+        (false, true) => Vote::TooFew,
+        (false, false) => Vote::Behind,
+    })
 }
 
 /// Whether my timeline is not behind `history` (invariant 7). Who does not know his timeline may lead, unless
