@@ -1,6 +1,6 @@
 use super::*;
-use crate::api::fixture::{NOW, leader, object, primary_status, snapshot, standby, standby_snapshot};
-use crate::cluster::{PendingRestartValue, PgState, Role, ScheduledRestartData, json_text};
+use crate::api::fixture::{NOW, leader, object, primary_status, snapshot, standby, standby_snapshot, standby_status};
+use crate::cluster::{PendingRestartValue, PgState, Role, ScheduledRestartData, SyncState, json_text};
 use crate::ha::memory::ScheduledRestart;
 use std::sync::Arc;
 
@@ -89,4 +89,25 @@ fn a_server_that_does_not_answer_is_unknown() {
             r#""patroni": {"version": "4.1.5", "scope": "batman", "name": "b"}}"#
         )
     );
+}
+
+// rows: SYNC-20
+#[test]
+fn a_synchronous_standby_says_so() {
+    for (mode, listed, shown) in [
+        (SynchronousMode::On, "b", Some("sync_standby")),
+        (SynchronousMode::Quorum, "b", Some("quorum_standby")),
+        (SynchronousMode::On, "c", None),
+        (SynchronousMode::Off, "b", None),
+    ] {
+        let mut snapshot = standby_snapshot();
+        Arc::make_mut(&mut snapshot.settings).global.synchronous_mode = mode;
+        let (cluster, _) = snapshot.cluster.as_mut().unwrap();
+        Arc::make_mut(cluster).sync =
+            SyncState { leader: Some("a".into()), sync_standby: vec![listed.into()], ..SyncState::default() };
+        let text = json_text(&status(&Facts::new(Arc::new(snapshot), Some(Arc::new(standby_status())), NOW)));
+        for key in ["sync_standby", "quorum_standby"] {
+            assert_eq!(text.contains(&format!("\"{key}\": true")), shown == Some(key), "{mode:?} {listed}: {text}");
+        }
+    }
 }
