@@ -48,7 +48,7 @@ fn three_members_from_nothing() {
     assert_eq!(cluster.writable(), [leader]);
 }
 
-// rows: CB-08, BOOT-05, CB-08, BOOT-04, BOOT-06
+// rows: CB-08, BOOT-05, BOOT-04, BOOT-06
 #[test]
 fn users_and_script_of_a_new_cluster() {
     let Some(mut cluster) = Cluster::new("users") else { return };

@@ -218,7 +218,7 @@ pub(super) fn outranks_all(
     for peer in candidates::poll(cycle, &peers)? {
         let name = &peer.name;
         if candidates::limitation(&peer).is_some() {
-            if votes(name) && may_vote(cycle, &peer, position) {
+            if votes(name) && may_vote(cycle, &peer, position) && !is_newer(cycle, &peer) {
                 cycle.info(format!("Got quorum vote from {name}"));
                 collected += 1;
             }
@@ -311,7 +311,7 @@ pub(super) fn vote(cycle: &mut Cycle<'_>) -> Result<Vote, Stop> {
         if peer.position > position || is_newer(cycle, &peer) {
             cycle.info(format!("Wal position of {} is ahead of my wal position", peer.name));
             nobody_ahead = false;
-        } else if peer.reachable && peer.in_recovery != Some(false) && peer.position.0 > 0 {
+        } else if may_vote(cycle, &peer, position) {
             cycle.info(format!("Got quorum vote from {}", peer.name));
             votes += 1;
         }

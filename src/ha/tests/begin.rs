@@ -35,7 +35,7 @@ fn who_initializes_a_cluster() {
     assert!(refused.finish.commands.contains(&Command::CancelInitialize) && !refused.finish.memory.bootstrapping);
 }
 
-// rows: TAG-04, BOOT-14, TAG-04, BOOT-13, BOOT-20
+// rows: TAG-04, BOOT-14, BOOT-13, BOOT-20
 #[test]
 fn whom_a_new_member_copies() {
     let course = does(new_member(), world(), "trying to bootstrap from leader 'b'", Some(JobKind::Clone));

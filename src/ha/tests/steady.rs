@@ -343,7 +343,7 @@ fn divergence_is_looked_at_when_the_leader_is_on_a_newer_timeline() {
     // what a standby cluster's primary has become is no reason to throw data away
     let elsewhere = behind().change(|v| {
         v.global.remove_data_directory_on_diverged_timelines = true;
-        v.global.standby_cluster = Some(serde_json::Map::new());
+        v.global.standby_cluster = Some(crate::config::StandbyCluster::default());
     });
     assert_eq!(run(&elsewhere, &diverged()).job().map(crate::ha::Job::kind), None);
     // a cascading member compares itself with the leader, not with its upstream

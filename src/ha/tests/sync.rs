@@ -458,7 +458,8 @@ fn with_a_quorum_nobody_takes_over_by_choice_who_may_lack_commits() {
     let by_priority = chosen("b").change(|v| v.global.synchronous_mode = On);
     assert_eq!(run(&by_priority, &b_and_c(2000, 2000)).sentence(), WON);
     // The request that cannot be met any more goes, so that others may race; with too few answers it stays.
-    let empty = |c: &Command| matches!(c, Command::WriteFailover { leader: None, candidate: None, expect: Some(_) });
+    let empty =
+        |c: &Command| matches!(c, Command::WriteFailover { leader: None, candidate: None, expect: Some(_), .. });
     for (view, world, void) in [
         (old(Some("b")), world().peer(peer("c", 2000)), true),
         (chosen("b"), b_and_c(2000, 2000), true),
