@@ -114,7 +114,8 @@ mod tests {
     fn before_the_rules_have_spoken() {
         let strict = |s: &mut Settings| s.global.synchronous_mode_strict = true;
         let off = |s: &mut Settings| s.global.synchronous_mode = SynchronousMode::Off;
-        let standby_cluster = |s: &mut Settings| s.global.standby_cluster = Some(crate::config::StandbyCluster::default());
+        let standby_cluster =
+            |s: &mut Settings| s.global.standby_cluster = Some(crate::config::StandbyCluster::default());
         let (primary, standby) = (StartAs::Primary, StartAs::Standby { upstream: None });
         let restore = StartAs::CustomRecovery { recovery: indexmap::IndexMap::new() };
         for (what, value, wanted) in [

@@ -69,6 +69,7 @@ impl Inner {
             in_recovery,
             upstream: None,
             streaming: false,
+            in_flight: 0,
             promote_at: None,
             stopping: None,
         });

@@ -189,7 +189,7 @@ fn synchronous_modes_and_logical_slots_are_not_for_standby_clusters() {
     }
 }
 
-// rows: STBY-11
+// rows: STBY-11, REW-15
 #[test]
 fn a_promotion_of_the_remote_server_is_noticed_by_its_history_file() {
     let rewinds =
