@@ -14,7 +14,7 @@ test: ## Everything that guards a change: formatting, lints, unit tests, simulat
 	@scripts/install-deps build postgres etcd
 	@scripts/test
 
-test-full: ## The same with longer simulation and soak runs
+test-full: ## The same, 20,000 simulated hours, and real clusters on PostgreSQL 13, 17 and 18
 	@scripts/install-deps build postgres etcd
 	@PATRONI_SIM_HOURS=$${PATRONI_SIM_HOURS:-20000} PATRONI_TEST_FULL=1 scripts/test
 
