@@ -72,6 +72,7 @@ impl Inner {
             in_flight: 0,
             promote_at: None,
             stopping: None,
+            in_flight: 0,
         });
     }
 
