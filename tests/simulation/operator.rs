@@ -68,7 +68,7 @@ impl Cluster {
         for _ in 0..1500 {
             let near = {
                 let world = self.world.lock();
-                let ends = || world.nodes.iter().filter_map(|n| n.server.end().map(|e| e.lsn.0));
+                let ends = || world.nodes.iter().take(world.members()).filter_map(|n| n.server.end().map(|e| e.lsn.0));
                 ends().max().zip(ends().min()).is_some_and(|(most, least)| most - least < SMALL_LAG)
             };
             if near {
@@ -115,7 +115,7 @@ impl Cluster {
             return self.operator.load(BUDGET).await.map(|c| c.sync.sync_standby).unwrap_or_default();
         }
         let world = self.world.lock();
-        (0..world.nodes.len()).filter(|n| *n != leader).map(|n| world.name(n)).collect()
+        (0..world.members()).filter(|n| *n != leader).map(|n| world.name(n)).collect()
     }
 
     /// Whether key and list are as they should be in a cluster in which everybody streams. Else why not.
@@ -126,7 +126,7 @@ impl Cluster {
         let world = self.world.lock();
         let list = world.nodes[leader].server.data.as_ref().map(|d| d.sync_names.clone()).unwrap_or_default();
         let Ok(listed) = names::parse(&list) else { return Err(format!("an unreadable list {list}")) };
-        let all = world.nodes.len() - 1;
+        let all = world.members() - 1;
         let count = (wish.count as usize).min(all);
         let (voters, quorum) = match wish.mode {
             SynchronousMode::Off => (0, 0),

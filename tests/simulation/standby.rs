@@ -72,7 +72,6 @@ impl Inner {
             in_flight: 0,
             promote_at: None,
             stopping: None,
-            in_flight: 0,
         });
     }
 
