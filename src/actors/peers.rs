@@ -338,6 +338,21 @@ mod tests {
         assert_eq!(clock.mono().since(began), Duration::from_secs(1), "the second try waits a little");
     }
 
+    // rows: QUIRK-14
+    #[tokio::test(start_paused = true)]
+    async fn a_try_has_two_seconds_however_much_time_there_is() {
+        for (budget, each) in [(4_200, 2_000), (60_000, 2_000), (2_000, 1_000)] {
+            let clock = Clock::tokio(Wall::UNIX_EPOCH);
+            let members = [("b".to_owned(), "http://slow/patroni".to_owned())];
+            let body = serde_json::json!({"name": "a"});
+            let transport = Scripted(std::sync::Mutex::default());
+            let began = clock.mono();
+            let answers = call_all(&transport, &body, &members, Duration::from_millis(budget)).await;
+            assert!(!answers[0].accepted);
+            assert_eq!(clock.mono().since(began), Duration::from_millis(2 * each), "{budget}");
+        }
+    }
+
     #[test]
     fn an_answer_without_positions_is_no_answer() {
         for body in ["", "[]", "{}", r#"{"role":"replica","wal":{}}"#, r#"{"role":"replica","xlog":7}"#, "<html>"] {

@@ -47,7 +47,8 @@ impl Codes {
         let replica = !facts.noloadbalance()
             && role == Role::Replica
             && facts.state() == Some(PgState::Running)
-            && !is_lagging(target, facts);
+            && !is_lagging(target, facts)
+            && target.parameter("replication_state").is_none_or(|wanted| facts.replication_state() == Some(wanted));
         if facts.cluster.is_none() && facts.paused() {
             let (primary, standby_leader) = (role == Role::Primary, role == Role::StandbyLeader);
             Self { leader: primary || standby_leader, primary, standby_leader, replica }

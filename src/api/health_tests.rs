@@ -172,6 +172,34 @@ fn lag_and_tags_are_conditions() {
     assert_eq!(code(&Target::new("/primary", "tag_zone=us"), &leader()), 200, "leaders are not asked for tags");
 }
 
+// rows: NEXT-08
+#[test]
+fn a_replica_may_be_asked_for_its_replication_state() {
+    let streaming = standby_status();
+    let restore = Some("cp %f %p".to_owned());
+    let archive = NodeStatus { receiver: None, restore_command: restore, ..standby_status() };
+    let neither = NodeStatus { receiver: None, ..standby_status() };
+    for (status, name) in [(streaming, "streaming"), (archive, "in archive recovery"), (neither, "")] {
+        let facts = facts(standby_snapshot(), Some(status));
+        for wanted in ["streaming", "in archive recovery", "in%20archive%20recovery", "Streaming", "other"] {
+            let query = format!("replication_state={wanted}");
+            let code = |path: &str| code(&Target::new(path, &query), &facts);
+            let expected = if wanted.replace("%20", " ") == name { 200 } else { 503 };
+            assert_eq!(code("/replica"), expected, "{name}: {wanted}");
+            // Whatever asks for a replica asks for this one.
+            assert_eq!((code("/read-only"), code("/async")), (expected, expected), "{name}: {wanted}");
+            assert_eq!(code("/health"), 200);
+        }
+        assert_eq!(
+            code(&Target::new("/replica", "replication_state="), &facts),
+            200,
+            "an empty value asks for nothing"
+        );
+    }
+    let primary = code(&Target::new("/read-only", "replication_state=streaming"), &leader());
+    assert_eq!(primary, 200, "a leader is not asked");
+}
+
 #[test]
 fn liveness_fails_when_the_cycle_hangs() {
     for (seconds, primary, standby) in [(0, 200, 200), (29, 200, 200), (30, 503, 200), (59, 503, 200), (60, 503, 503)] {

@@ -206,6 +206,7 @@ fn postgresql_has_all_its_keys() {
         "pg_ident": "one\ntwo\n", "recovery_conf": {"restore_command": "cp %f %p", "recovery_target_inclusive": true},
         "create_replica_methods": ["wal_e", "basebackup"], "wal_e": {"command": "/w", "no_leader": 1},
         "basebackup": ["verbose", {"max-rate": "100M"}, "pgdata"], "parameters": {"hba_file": "my.conf"},
+        "rewind": ["progress", "dry-run", {"sync-method": "fsync"}],
         "authentication": {"superuser": {"username": "s", "sslmode": "require", "other": 1}}}}))
     .postgresql;
     assert_eq!(pg.proxy_address.as_deref(), Some("p:6432"));
@@ -220,6 +221,7 @@ fn postgresql_has_all_its_keys() {
     let backup = map(json!({"verbose": null, "max-rate": "100M", "pgdata": null}));
     assert_eq!(pg.create_replica_methods[1].options, backup);
     assert_eq!(pg.basebackup, [("verbose".into(), None), ("max-rate".into(), Some("100M".into()))]);
+    assert_eq!(pg.rewind_options, [("progress".into(), None), ("sync-method".into(), Some("fsync".into()))]);
     assert_eq!(pg.parameters["hba_file"], "/etc/pg/my.conf");
     assert_eq!(pg.superuser.options.into_iter().collect::<Vec<_>>(), [("sslmode".into(), "require".into())]);
     assert!(pg.config_dir.is_absolute());

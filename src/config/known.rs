@@ -1,4 +1,4 @@
-//! The keys of Patroni 4.1, to find misspelt ones: unknown keys are ignored (CFG-28), but near misses are named.
+//! The keys of Patroni 4.1 and those of its next version that are obeyed, to find misspelt ones: unknown keys are ignored (CFG-28), but near misses are named.
 
 use super::environment::{BINARIES, USER_KEYS};
 use super::store::KNOWN as STORES;
@@ -109,6 +109,7 @@ const POSTGRESQL: &[&str] = &[
     "use_slots",
     "use_pg_rewind",
     "basebackup",
+    "rewind",
     "name",
     "remove_data_directory_on_rewind_failure",
     "remove_data_directory_on_diverged_timelines",

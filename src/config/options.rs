@@ -1,5 +1,5 @@
-//! Options of programs (`bootstrap.initdb`, `postgresql.basebackup`): a list of words and of one-entry mappings, or a
-//! mapping (BOOT-02, BOOT-14).
+//! Options of programs (`bootstrap.initdb`, `postgresql.basebackup`, `postgresql.rewind`): a list of words and of one-entry
+//! mappings, or a mapping (BOOT-02, BOOT-14, NEXT-02).
 
 use super::python;
 use serde_json::Value;
@@ -23,6 +23,20 @@ pub(super) const REFUSED_BY_BASEBACKUP: [&str; 11] = [
     "port",
     "username",
     "password",
+];
+
+/// Those of pg_rewind: where it works, and what has to agree with what is done before and after it.
+pub(super) const REFUSED_BY_REWIND: [&str; 10] = [
+    "target-pgdata",
+    "source-pgdata",
+    "source-server",
+    "write-recovery-conf",
+    "dry-run",
+    "restore-target-wal",
+    "config-file",
+    "no-ensure-shutdown",
+    "version",
+    "help",
 ];
 
 /// The options in order, and a complaint for each that is left out.
@@ -126,5 +140,23 @@ mod tests {
             assert_eq!(accepted, vec![]);
             assert!(complaints[0].contains(complaint), "{complaints:?}");
         }
+    }
+
+    // rows: NEXT-02
+    #[test]
+    fn what_the_agent_decides_is_no_option_of_pg_rewind() {
+        let given = json!([
+            "debug",
+            "dry-run",
+            "no-ensure-shutdown",
+            "restore-target-wal",
+            {"source-server": "host=evil"},
+            {"config-file": "/x"},
+            {"sync-method": "syncfs"}
+        ]);
+        let (accepted, complaints) = read("rewind", &given, &REFUSED_BY_REWIND);
+        assert_eq!(accepted, [("debug".into(), None), ("sync-method".into(), Some("syncfs".into()))]);
+        let refused = ["dry-run", "no-ensure-shutdown", "restore-target-wal", "source-server", "config-file"];
+        assert_eq!(complaints, refused.map(|name| format!("{name} option for rewind is not allowed")));
     }
 }

@@ -2,7 +2,7 @@
 
 use super::address::{join, netloc, split_host_port};
 use super::loose::{Lines, Seconds, Text, Words};
-use super::options::{self, REFUSED_BY_BASEBACKUP, REFUSED_BY_INITDB};
+use super::options::{self, REFUSED_BY_BASEBACKUP, REFUSED_BY_INITDB, REFUSED_BY_REWIND};
 use super::parameters::{Parameters, canonical, is_recovery, spelled};
 use super::python;
 use super::reader::Section;
@@ -67,6 +67,7 @@ pub(super) fn read(section: &Section<'_>, scope: &str, parameters: Parameters) -
         callbacks: section.section("callbacks").texts(),
         create_replica_methods: replica_methods(section),
         basebackup: program_options(section, "basebackup", &REFUSED_BY_BASEBACKUP),
+        rewind_options: program_options(section, "rewind", &REFUSED_BY_REWIND),
         pg_ctl_timeout: section.get::<Seconds>("pg_ctl_timeout").map_or(Duration::from_secs(60), |time| time.0),
         use_unix_socket: section.flag("use_unix_socket"),
         use_unix_socket_repl: section.flag("use_unix_socket_repl"),

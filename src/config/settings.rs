@@ -354,6 +354,8 @@ pub struct Postgresql {
     /// `basebackup`: options of pg_basebackup (`None`: a switch), in order, whether or not the method is among
     /// `create_replica_methods`; refused ones left out with a warning.
     pub basebackup: Vec<(String, Option<String>)>,
+    /// `rewind`: options of pg_rewind in the same shape.
+    pub rewind_options: Vec<(String, Option<String>)>,
     /// `pg_ctl_timeout`, default 60 s.
     pub pg_ctl_timeout: Duration,
     /// `use_unix_socket`.

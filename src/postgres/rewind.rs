@@ -153,6 +153,7 @@ async fn pg_rewind(server: &Server, conn: &Conn, cancel: &Cancel) -> Result<bool
         }
     }
     program = program.arg("-D").arg(server.data_dir()).arg("--source-server").arg(dsn);
+    program = program.args(user_options(&server.settings().postgresql.rewind_options));
     program = program.env("LANG", "C").env("LC_ALL", "C").env("PGOPTIONS", "-c statement_timeout=0");
     if let Some(file) = passfile {
         program = program.env("PGPASSFILE", &file.to_string_lossy());
@@ -173,6 +174,14 @@ async fn pg_rewind(server: &Server, conn: &Conn, cancel: &Cancel) -> Result<bool
         }
         fetched = Some(segment);
     }
+}
+
+/// `postgresql.rewind` as arguments.
+fn user_options(options: &[(String, Option<String>)]) -> impl Iterator<Item = String> {
+    options.iter().map(|(name, value)| match value {
+        Some(value) => format!("--{name}={value}"),
+        None => format!("--{name}"),
+    })
 }
 
 fn log(finished: &Finished) {

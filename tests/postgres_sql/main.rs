@@ -325,7 +325,7 @@ fn users_of_a_new_cluster() {
     });
 }
 
-// rows: REW-03, REW-04
+// rows: REW-03, REW-04, NEXT-02
 #[test]
 fn a_diverged_primary_is_rewound() {
     as_postgres("a_diverged_primary_is_rewound", async {
@@ -358,6 +358,15 @@ fn a_diverged_primary_is_rewound() {
         let control = controldata::read(&old.server).await.unwrap();
         assert_eq!(control.state, patroni::cluster::ControlState::ShutDown);
 
+        // pg_rewind itself judges the options that it gets.
+        let set_options = |name: &str| {
+            let mut settings = patroni::config::Settings::clone(&old.server.settings());
+            settings.postgresql.rewind_options = vec![(name.to_owned(), None)];
+            old.server.configure(Arc::new(settings));
+        };
+        set_options("no-such-option");
+        assert!(matches!(rewind::run(&old.server, &new.upstream(), &cancel).await, RewindEnd::Failed(_)));
+        set_options("progress");
         assert_eq!(rewind::run(&old.server, &new.upstream(), &cancel).await, RewindEnd::Done);
         let conf = old.data().join("postgresql.conf");
         std::fs::write(&conf, std::fs::read_to_string(&conf).unwrap().replace("primary_conninfo", "# old")).unwrap();

@@ -124,3 +124,22 @@ pub(super) fn silence(command: &Command) -> Outcome {
         _ => Outcome::Failed("no answer in time".to_owned()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::FailsafeCall;
+
+    // rows: QUIRK-14
+    #[test]
+    fn calls_in_fail_safe_mode_have_their_time_whatever_retry_timeout_is() {
+        let text = || "a".to_owned();
+        let call = FailsafeCall { name: text(), conn_url: text(), api_url: text(), slots: None, ttl: None };
+        let command = Command::CallFailsafe { call: Box::new(call), ttl: Duration::from_secs(30), members: Vec::new() };
+        for seconds in [3, 10, 100] {
+            let global = Global { retry_timeout: Duration::from_secs(seconds), ..Global::default() };
+            assert_eq!(budget(&command, &global), Duration::from_millis(4_200));
+            assert_eq!(budget(&Command::ReloadCluster, &global), global.retry_timeout);
+        }
+    }
+}
