@@ -171,6 +171,11 @@ pub struct StatusSeen {
 #[rtype(result = "()")]
 pub struct LocalReread;
 
+/// The server has another role, in which PostgreSQL has other settings (from the server to its supervisor).
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub struct RoleSettingsChanged;
+
 /// Settings that are in force from now on (to every actor that reads some).
 #[derive(Clone, Debug, Message)]
 #[rtype(result = "()")]

@@ -3,7 +3,8 @@
 //! No handler waits: what takes time runs beside the mailbox, and its outcome comes back as a message.
 
 use super::messages::{
-    Execute, Executed, LocalReread, Observe, Observed, ServerMoved, SettingsChanged, StatusSeen, Wake,
+    Execute, Executed, LocalReread, Observe, Observed, RoleSettingsChanged, ServerMoved, SettingsChanged, StatusSeen,
+    Wake,
 };
 use super::server::{LOOK_PATIENCE, Server, bounded};
 use super::server_commands::{AFTER_RELOAD, execute};
@@ -12,7 +13,7 @@ use crate::cluster::{CallbackEvent, DataDir, PgState, Role, ServerFacts};
 use crate::config::Settings;
 use crate::ha::{Command, Outcome};
 use crate::postgres::{PgError, PostgresControl};
-use actix::{Actor, Context, Handler, Recipient};
+use actix::{Actor, AsyncContext, Context, Handler, Recipient};
 use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -48,7 +49,6 @@ impl PostgresSupervisor {
     /// A supervisor of the server behind `control`; `wake` is told when a cycle should run.
     #[must_use]
     pub fn new(control: Rc<dyn PostgresControl>, clock: Clock, settings: Arc<Settings>, wake: Recipient<Wake>) -> Self {
-        control.configure(Arc::clone(&settings));
         let (adoption, adopted) = watch::channel(false);
         Self {
             server: Server::new(control, clock, settings, wake),
@@ -72,7 +72,8 @@ impl PostgresSupervisor {
 impl Actor for PostgresSupervisor {
     type Context = Context<Self>;
 
-    fn started(&mut self, _: &mut Self::Context) {
+    fn started(&mut self, ctx: &mut Self::Context) {
+        self.server.applied_by(ctx.address().recipient());
         let Some(adoption) = self.adoption.take() else { return };
         let server = Rc::clone(&self.server);
         actix::spawn(async move {
@@ -135,9 +136,16 @@ impl Handler<SettingsChanged> for PostgresSupervisor {
     type Result = ();
 
     fn handle(&mut self, message: SettingsChanged, _: &mut Self::Context) {
-        self.server.control.configure(Arc::clone(&message.0));
         self.server.set_settings(message.0);
         self.server.excuse_crash();
+        self.apply_soon();
+    }
+}
+
+impl Handler<RoleSettingsChanged> for PostgresSupervisor {
+    type Result = ();
+
+    fn handle(&mut self, _: RoleSettingsChanged, _: &mut Self::Context) {
         self.apply_soon();
     }
 }

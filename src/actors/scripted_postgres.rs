@@ -19,6 +19,8 @@ use tokio::time::sleep;
 /// The script and what came of it.
 pub(super) struct ScriptedPostgres {
     pub calls: RefCell<Vec<String>>,
+    /// The settings that it has.
+    pub configured: RefCell<Option<Arc<Settings>>>,
     pub data: Cell<bool>,
     pub standby: Cell<bool>,
     pub control: Cell<ControlState>,
@@ -51,6 +53,7 @@ impl ScriptedPostgres {
     pub fn new() -> Rc<Self> {
         Rc::new(Self {
             calls: RefCell::default(),
+            configured: RefCell::default(),
             data: Cell::new(true),
             standby: Cell::new(false),
             control: Cell::new(ControlState::ShutDown),
@@ -120,8 +123,9 @@ impl ScriptedPostgres {
 #[async_trait(?Send)]
 #[allow(clippy::disallowed_methods)]
 impl PostgresControl for ScriptedPostgres {
-    fn configure(&self, _: Arc<Settings>) {
+    fn configure(&self, settings: Arc<Settings>) {
         self.note("configure");
+        self.configured.replace(Some(settings));
     }
 
     async fn look(&self) -> ServerFacts {

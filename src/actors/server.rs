@@ -3,10 +3,10 @@
 mod job;
 mod process;
 
-use super::messages::{ServerMoved, Wake};
+use super::messages::{RoleSettingsChanged, ServerMoved, Wake};
 use crate::clock::Clock;
 use crate::cluster::{DataDir, PendingRestart, PgState, Postmaster, Readiness, Role, ServerFacts};
-use crate::config::Settings;
+use crate::config::{PgRole, Settings};
 use crate::ha::{JobKind, ServerReport};
 use crate::postgres::{PgError, PostgresControl, StartAs};
 use actix::Recipient;
@@ -36,6 +36,8 @@ pub(super) struct Server {
     pub clock: Clock,
     wake: Recipient<Wake>,
     watcher: RefCell<Option<Recipient<ServerMoved>>>,
+    /// Who brings the files up to date when another role has other settings.
+    applier: RefCell<Option<Recipient<RoleSettingsChanged>>>,
     inner: RefCell<Inner>,
     looking: Cell<bool>,
     looked: Notify,
@@ -49,6 +51,8 @@ pub(super) struct Server {
 
 struct Inner {
     settings: Arc<Settings>,
+    /// The settings as the edge has them: those of a role.
+    given: Arc<Settings>,
     report: ServerReport,
     /// The postmaster that lives as far as we know: its exit is watched.
     known: Option<Postmaster>,
@@ -96,7 +100,9 @@ impl Server {
             pg_rewind_works: false,
             no_clients: false,
         };
+        control.configure(Arc::clone(&settings));
         let inner = Inner {
+            given: Arc::clone(&settings),
             settings,
             report,
             known: None,
@@ -113,6 +119,7 @@ impl Server {
             clock,
             wake,
             watcher: RefCell::new(None),
+            applier: RefCell::new(None),
             inner: RefCell::new(inner),
             looking: Cell::new(false),
             looked: Notify::new(),
@@ -140,6 +147,11 @@ impl Server {
     /// Who is told of every change of state, role and process.
     pub fn watched_by(&self, watcher: Recipient<ServerMoved>) {
         *self.watcher.borrow_mut() = Some(watcher);
+    }
+
+    /// Who is told that the settings of the role differ from those of the role before.
+    pub fn applied_by(&self, applier: Recipient<RoleSettingsChanged>) {
+        *self.applier.borrow_mut() = Some(applier);
     }
 
     fn moved(&self) {
@@ -189,7 +201,7 @@ impl Server {
         self.inner().report.job.as_ref().map(|j| j.job.kind())
     }
 
-    /// Settings in force.
+    /// Settings in force, without what is special to a role.
     pub fn settings(&self) -> Arc<Settings> {
         Arc::clone(&self.inner().settings)
     }
@@ -197,6 +209,20 @@ impl Server {
     /// Takes other settings.
     pub fn set_settings(&self, settings: Arc<Settings>) {
         self.inner_mut().settings = settings;
+        self.configure_for(self.role());
+    }
+
+    /// Gives the edge the settings of this role, for files that are written before the role is published. Whether that
+    /// makes a difference to PostgreSQL.
+    pub fn configure_for(&self, role: Role) -> bool {
+        let (differs, given) = {
+            let mut inner = self.inner_mut();
+            let given = inner.settings.in_role(settings_role(role));
+            let before = std::mem::replace(&mut inner.given, Arc::clone(&given));
+            (before.postgresql != given.postgresql, given)
+        };
+        self.control.configure(given);
+        differs
     }
 
     /// How the server was last started or pointed, when that was done by this process.
@@ -239,9 +265,15 @@ impl Server {
     /// Publishes a role.
     pub fn set_role(&self, role: Role) {
         let before = std::mem::replace(&mut self.inner_mut().report.role, role);
-        if before != role {
-            self.moved();
+        if before == role {
+            return;
         }
+        if self.configure_for(role)
+            && let Some(applier) = &*self.applier.borrow()
+        {
+            applier.do_send(RoleSettingsChanged);
+        }
+        self.moved();
     }
 
     /// The last readiness probe's answer.
@@ -315,6 +347,16 @@ impl Server {
     /// It ended.
     pub fn end_checkpoint(&self) {
         self.checkpointing.set(false);
+    }
+}
+
+/// The role whose settings a server of this role has; without data it has none.
+fn settings_role(role: Role) -> Option<PgRole> {
+    match role {
+        Role::Primary | Role::Promoted => Some(PgRole::Primary),
+        Role::Replica | Role::Demoted => Some(PgRole::Replica),
+        Role::StandbyLeader => Some(PgRole::StandbyLeader),
+        Role::Uninitialized => None,
     }
 }
 

@@ -96,6 +96,7 @@ async fn cancel_job(server: &Rc<Server>) -> Outcome {
 
 async fn reload_recovery(server: &Rc<Server>, upstream: Option<Box<Upstream>>, role: Role) -> Result<(), PgError> {
     let start = StartAs::Standby { upstream };
+    server.configure_for(role);
     server.control.write_config(&start).await?;
     server.set_started_as(Some(start));
     server.control.reload().await?;

@@ -2,9 +2,11 @@
 
 use super::messages::{LocalReread, Observe, Observed, SettingsChanged, Wake};
 use super::scripted_postgres::{ScriptedPostgres, settings};
-use super::test_stage::{SECOND, Stage, TICKET, ear, paused, upstream};
-use crate::cluster::{DataDir, NodeStatus, PgState, Role};
+use super::test_stage::{SECOND, Stage, TICKET, ear, follow, paused, stop, upstream};
+use crate::cluster::{DataDir, NodeStatus, PgState, Role, StopMode};
+use crate::config::{RoleSettings, Settings};
 use crate::ha::{Command, Job, JobKind, Outcome};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::sleep;
 
@@ -178,5 +180,64 @@ fn files_that_were_read_again_reload_the_server_although_none_of_ours_changed() 
         sleep(2 * SECOND).await;
         assert!(stage.postgres.was_called("rewrite_config") && stage.postgres.was_called("reload"));
         assert!(stage.postgres.was_called("callback OnReload primary"));
+    });
+}
+
+/// `work_mem` is otherwise in each role.
+fn settings_by_role() -> Arc<Settings> {
+    settings(|s| {
+        let of = |value: &str| {
+            let mut parameters = s.postgresql.parameters.clone();
+            parameters.insert("work_mem".to_owned(), value.to_owned());
+            let recovery_conf = s.postgresql.recovery_conf.clone();
+            Some(RoleSettings { parameters, recovery_conf, pg_hba: None, pg_ident: None })
+        };
+        (s.postgresql.by_role.primary, s.postgresql.by_role.replica) = (of("primary"), of("replica"));
+    })
+}
+
+fn work_mem(stage: &Stage) -> Option<String> {
+    let configured = stage.postgres.configured.borrow();
+    configured.as_ref().and_then(|s| s.postgresql.parameters.get("work_mem").cloned())
+}
+
+// rows: NEXT-01
+#[test]
+fn the_server_has_the_settings_of_its_role() {
+    paused(async {
+        let stage = Stage::primary().await;
+        assert_eq!(work_mem(&stage), None);
+        stage.supervisor.do_send(SettingsChanged(settings_by_role()));
+        sleep(2 * SECOND).await;
+        assert_eq!(work_mem(&stage).as_deref(), Some("primary"));
+        let called = |what: &str| stage.postgres.calls.borrow().iter().filter(|call| *call == what).count();
+
+        // Stopped and started in another role: the files are written once, for that role, before the start.
+        stage.run(stop(StopMode::Fast, None)).await;
+        assert_eq!(work_mem(&stage).as_deref(), Some("replica"), "a demoted primary will be a replica");
+        stage.postgres.calls.borrow_mut().clear();
+        stage.run(follow(None)).await;
+        sleep(2 * SECOND).await;
+        assert_eq!(work_mem(&stage).as_deref(), Some("replica"));
+        assert_eq!((called("write_config standby"), called("reload")), (1, 0), "{:?}", stage.postgres.called());
+
+        // Another role of the running server: the files are brought up to date once the promotion is over.
+        stage.postgres.calls.borrow_mut().clear();
+        stage.run(Job::Promote { wait: 10 * SECOND }).await;
+        assert_eq!(work_mem(&stage).as_deref(), Some("primary"));
+        sleep(2 * SECOND).await;
+        assert_eq!((called("rewrite_config"), called("reload")), (1, 1), "{:?}", stage.postgres.called());
+        assert!(called("pending_restart") > 0 && stage.postgres.was_called("callback OnReload primary"));
+
+        // No keys of this role, and later none at all.
+        stage.execute(Command::SetRole(Role::StandbyLeader)).await;
+        sleep(2 * SECOND).await;
+        assert_eq!((work_mem(&stage), called("reload")), (None, 2));
+        stage.supervisor.do_send(SettingsChanged(settings(|_| ())));
+        sleep(2 * SECOND).await;
+        stage.postgres.calls.borrow_mut().clear();
+        stage.execute(Command::SetRole(Role::Replica)).await;
+        sleep(2 * SECOND).await;
+        assert_eq!(called("rewrite_config"), 0, "a role without settings of its own changes no file");
     });
 }

@@ -39,7 +39,7 @@ pub(super) fn settings(local: &Local, dynamic: &Map<String, Value>) -> Result<(S
     let global = global::read(dynamic, &pg, root.flag(global::STRICT_PLACEHOLDER), &mut warnings);
     let tags: Map<String, Value> =
         root.section("tags").entries().map(|(key, value)| (key.clone(), value.clone())).collect();
-    let mut postgresql = postgresql::read(&pg, &scope, merged.parameters);
+    let mut postgresql = postgresql::read(&pg, &scope, &merged.parameters);
     if let Some(standby) = &global.standby_cluster {
         postgresql.create_replica_methods = postgresql::methods(&pg, &standby.create_replica_methods);
     }

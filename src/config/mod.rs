@@ -18,6 +18,7 @@ mod patch;
 mod postgresql;
 pub mod python;
 mod reader;
+mod roles;
 mod sections;
 pub mod settings;
 mod standby_cluster;
@@ -30,6 +31,7 @@ pub use agent::{Config, Warnings};
 pub use ctl::{CtlConfig, for_editing};
 pub use error::ConfigError;
 pub use patch::{patch, same};
+pub use roles::{ByRole, PgRole, RoleSettings};
 pub use settings::{Global, Settings};
 pub use standby_cluster::StandbyCluster;
 

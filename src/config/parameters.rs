@@ -16,8 +16,8 @@ impl Parameters {
         self.0.insert(name.to_ascii_lowercase(), (name.to_owned(), value));
     }
 
-    pub fn into_entries(self) -> impl Iterator<Item = (String, Value)> {
-        self.0.into_values()
+    pub fn entries(&self) -> impl Iterator<Item = (&String, &Value)> {
+        self.0.values().map(|(name, value)| (name, value))
     }
 }
 
@@ -229,7 +229,7 @@ mod tests {
     fn merged(dynamic: Value, local: Value) -> (IndexMap<String, String>, Vec<String>) {
         let mut warnings = Vec::new();
         let parameters = merge(dynamic.as_object(), local.as_object(), &mut warnings);
-        let spelled = parameters.into_entries().filter_map(|(n, v)| Some((canonical(n), spelled(&v)?))).collect();
+        let spelled = parameters.entries().filter_map(|(n, v)| Some((canonical(n.clone()), spelled(v)?))).collect();
         (spelled, warnings)
     }
 

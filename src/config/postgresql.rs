@@ -6,6 +6,7 @@ use super::options::{self, REFUSED_BY_BASEBACKUP, REFUSED_BY_INITDB, REFUSED_BY_
 use super::parameters::{Parameters, canonical, is_recovery, spelled};
 use super::python;
 use super::reader::Section;
+use super::roles::{self, ByRole};
 use super::settings::{Bootstrap, CustomMethod, PgUser, Postgresql, Secret};
 use indexmap::IndexMap;
 use serde_json::{Map, Value};
@@ -27,8 +28,8 @@ const USER_OPTIONS: [&str; 10] = [
 ];
 const DEFAULT_PORT: u16 = 5432;
 
-/// Reads `postgresql`; `parameters` are already merged. Problems are noted in the section.
-pub(super) fn read(section: &Section<'_>, scope: &str, parameters: Parameters) -> Postgresql {
+/// Reads `postgresql`; Parameters are already `merged`. Problems are noted in the section.
+pub(super) fn read(section: &Section<'_>, scope: &str, merged: &Parameters) -> Postgresql {
     let (listen_addresses, port) = listen(section);
     let data_dir = section.path("data_dir").unwrap_or_else(|| {
         section.missing("data_dir");
@@ -36,21 +37,24 @@ pub(super) fn read(section: &Section<'_>, scope: &str, parameters: Parameters) -
     });
     let config_dir = absolute(section.path("config_dir").as_ref().unwrap_or(&data_dir));
     let local_host = local_host(&listen_addresses);
-    let (parameters, recovery_conf) = server_parameters(section, parameters, &config_dir, |parameters| {
+    let own = |parameters: &mut IndexMap<String, String>| {
         parameters.insert("cluster_name".into(), scope.to_owned());
         parameters.insert("listen_addresses".into(), listen_addresses.clone());
         parameters.insert("port".into(), port.to_string());
-    });
+    };
+    let complete = |merged: &Parameters| server_parameters(section, merged, &config_dir, own);
+    name_bad_values(section, merged);
+    let (parameters, recovery_conf) = complete(merged);
     let users = section.section("authentication");
     if users.raw("replication").is_none() {
         users.missing("replication");
     }
-    Postgresql {
+    let mut settings = Postgresql {
         connect_address: address(section, "connect_address", port).unwrap_or_else(|| join(&local_host, port)),
         proxy_address: address(section, "proxy_address", port),
-        listen_addresses,
+        listen_addresses: listen_addresses.clone(),
         port,
-        config_dir,
+        config_dir: config_dir.clone(),
         data_dir,
         bin_dir: section.path("bin_dir"),
         bin_name: section.section("bin_name").texts(),
@@ -74,7 +78,10 @@ pub(super) fn read(section: &Section<'_>, scope: &str, parameters: Parameters) -
         before_stop: section.text("before_stop"),
         pre_promote: section.text("pre_promote"),
         krbsrvname: section.text("krbsrvname"),
-    }
+        by_role: ByRole::default(),
+    };
+    settings.by_role = roles::read(section, &settings, merged, complete);
+    settings
 }
 
 /// Reads `bootstrap`; `None` when there is no such section.
@@ -132,25 +139,26 @@ fn address(section: &Section<'_>, key: &str, port: u16) -> Option<String> {
     joined
 }
 
+fn name_bad_values(section: &Section<'_>, merged: &Parameters) {
+    let given = section.section("parameters");
+    for (name, value) in merged.entries().filter(|(_, value)| !value.is_null() && spelled(value).is_none()) {
+        given.problem(name, &format!("{} is no value of a parameter", python::repr(value)));
+    }
+}
+
 /// Server parameters with Patroni's own in place, and the recovery settings: those among the parameters replace
 /// `recovery_conf`.
 fn server_parameters(
     section: &Section<'_>,
-    merged: Parameters,
+    merged: &Parameters,
     config_dir: &Path,
     own: impl FnOnce(&mut IndexMap<String, String>),
 ) -> (IndexMap<String, String>, IndexMap<String, String>) {
-    let given = section.section("parameters");
     let mut parameters = IndexMap::new();
     let mut recovery = IndexMap::new();
-    for (name, value) in merged.into_entries() {
-        let Some(text) = spelled(&value) else {
-            if !value.is_null() {
-                given.problem(&name, &format!("{} is no value of a parameter", python::repr(&value)));
-            }
-            continue;
-        };
-        let name = canonical(name);
+    for (name, value) in merged.entries() {
+        let Some(text) = spelled(value) else { continue };
+        let name = canonical(name.clone());
         let place = if is_recovery(&name) { &mut recovery } else { &mut parameters };
         place.insert(name, text);
     }

@@ -3,6 +3,7 @@
 //! Layers and their order, spellings and bounds are the business of this module's neighbours; a [`Settings`] value is
 //! already merged (dynamic under local under environment, by Patroni's per-key rules) and within bounds.
 
+use super::roles::ByRole;
 use super::standby_cluster::StandbyCluster;
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
@@ -368,6 +369,8 @@ pub struct Postgresql {
     pub pre_promote: Option<String>,
     /// `krbsrvname`.
     pub krbsrvname: Option<String>,
+    /// What is otherwise in one role (`parameters_primary` and the like).
+    pub by_role: ByRole,
 }
 
 /// A database user of `postgresql.authentication` with its connection options (CFG-23).

@@ -17,6 +17,7 @@ mod maintenance;
 mod operate;
 mod python;
 mod rejoin;
+mod roles;
 mod slots;
 mod standby_cluster;
 mod switchover;

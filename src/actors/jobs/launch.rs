@@ -62,6 +62,9 @@ pub(super) async fn launch(context: &JobContext, plan: Launch) -> Result<JobResu
 
 async fn spawn(context: &JobContext, plan: &Launch) -> Result<Postmaster, PgError> {
     let server = &context.server;
+    if let Some(role) = plan.role {
+        server.configure_for(role);
+    }
     if plan.write_recovery {
         context.step("writing the configuration", context.control().write_config(&plan.start)).await?;
     } else {
