@@ -43,7 +43,7 @@ use std::time::Duration;
 
 /// Length of one cluster's life.
 const LIFE: Duration = Duration::from_secs(2 * 3600);
-const DEFAULT_HOURS: u64 = 1500;
+const DEFAULT_HOURS: u64 = 1020;
 
 /// A store for one cluster.
 fn memory_store(clock: &Clock) -> StoreClients {
