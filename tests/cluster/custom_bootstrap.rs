@@ -109,7 +109,7 @@ fn a_cluster_is_restored_to_a_point_in_time() {
     // The temporary access without password is over, and so is the old password.
     cluster.wait("the old password to be refused", 10, || cluster.nodes[new].sql("SELECT 1").is_err());
     let hba = std::fs::read_to_string(node.data_dir.join("pg_hba.conf")).unwrap();
-    assert!(hba.contains("scram-sha-256") && !hba.contains("/32\ttrust"), "{hba}");
+    assert!(hba.contains("host all all all md5") && !hba.contains("/32\ttrust"), "{hba}");
     let conf = std::fs::read_to_string(node.data_dir.join("postgresql.conf")).unwrap();
     assert!(!conf.contains("recovery_target") && !conf.contains("hot_standby = 'off'"), "{conf}");
     // The limits are the new cluster's, by the restart that ended the bootstrap.
@@ -139,7 +139,7 @@ fn the_recovery_settings_of_a_restore_tool_are_kept() {
     let then =
         format!("d={}; mkdir -p $d && chmod 700 $d && cp -a {}/backup/. $d/\n{conf}", data.display(), dir.display());
     // pg_hba.conf of the settings is elsewhere.
-    std::fs::write(dir.join("hba"), "host all all 127.0.0.1/32 scram-sha-256\nhost replication all 127.0.0.1/32 scram-sha-256\nlocal all all trust\n").unwrap();
+    std::fs::write(dir.join("hba"), "host all all 127.0.0.1/32 md5\nhost replication all 127.0.0.1/32 md5\nlocal all all trust\n").unwrap();
     let (code, text) = shell(&dir, "true");
     assert_eq!(code, 0, "{text}");
     let new = restore(
