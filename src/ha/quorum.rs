@@ -149,11 +149,6 @@ impl Resolver {
         } else if !self.change_leader()? {
             return Ok(());
         }
-        let listed_active = int(self.state.sync.intersection(&self.goal.active).len());
-        if self.goal.confirmed == 0 && listed_active > 0 {
-            // After a restart or a failover nothing is known; what the key promises has been confirmed before.
-            self.goal.confirmed = listed_active.min(int(self.state.voters.len()) - self.state.quorum);
-        }
         self.finish_half()?;
         self.remove_gone()?;
         self.add_new()?;
@@ -162,19 +157,16 @@ impl Resolver {
 
     // --- single steps ---
 
-    /// Writes the key. With `adjust` more votes are needed for as long as fewer standbys have confirmed than a commit
-    /// will wait for.
-    fn key(&mut self, quorum: i64, voters: NameSet, adjust: bool) -> Done {
+    /// Writes the key, with more votes than `quorum` for as long as fewer standbys have confirmed than a commit waits for.
+    fn key(&mut self, quorum: i64, voters: NameSet) -> Done {
         if quorum < 0 || quorum > 0 && quorum >= int(voters.len()) {
             return Err(Stop::Broken(format!("Quorum {quorum} of ({})", voters.joined())));
         }
         let (quorum, voters) = if self.goal.confirmed == 0 && self.state.voters.is_empty() {
             // Nobody is known to have everything: nobody may vote.
             (0, NameSet::default())
-        } else if adjust {
-            (quorum + (self.state.numsync - self.goal.confirmed).max(0), voters)
         } else {
-            (quorum, voters)
+            (quorum.max(self.may_lack(&voters)), voters)
         };
         if (quorum, &voters) == (self.state.quorum, &self.state.voters) {
             return if self.state.voters.is_empty() { Err(Stop::Restart) } else { Ok(()) };
@@ -182,6 +174,13 @@ impl Resolver {
         self.state.quorum = quorum;
         self.state.voters = voters;
         self.push_key()
+    }
+
+    /// How many of them may lack something that was acknowledged before they came into the list: all but the confirmed
+    /// ones, or as many as the key of now expects and the new ones. After a restart or a failover only that is known.
+    fn may_lack(&self, voters: &NameSet) -> i64 {
+        let strangers = int(voters.difference(&self.state.voters).len());
+        (self.state.quorum + strangers).min(int(voters.len()) - self.goal.confirmed)
     }
 
     fn push_key(&mut self) -> Done {
@@ -292,8 +291,7 @@ impl Resolver {
         let dead = self.state.voters.difference(&known);
         if !dead.is_empty() {
             let voters = self.state.voters.difference(&dead);
-            let adjust = self.state.sync.difference(&self.goal.active).is_empty();
-            self.key(int(voters.len()) - self.state.numsync, voters, adjust)?;
+            self.key(int(voters.len()) - self.state.numsync, voters)?;
         }
         let add = self.state.voters.intersection(&self.goal.active).difference(&self.state.sync);
         if add.is_empty() { Ok(()) } else { self.list(self.state.numsync, self.state.sync.union(&add)) }
@@ -309,7 +307,7 @@ impl Resolver {
         let add = self.state.sync.difference(&self.state.voters).intersection(&self.goal.active);
         if !add.is_empty() {
             let voters = self.state.voters.union(&add);
-            self.key(int(voters.len()) - self.state.numsync, voters, true)?;
+            self.key(int(voters.len()) - self.state.numsync, voters)?;
         }
         let rest = self.state.sync.difference(&self.state.voters);
         if rest.is_empty() {
@@ -328,13 +326,8 @@ impl Resolver {
                 let num = self.goal.sync_wanted.max(int(self.state.voters.len()) - self.state.quorum);
                 self.list(num, self.state.sync.clone())
             } else {
-                self.key(listed - numsync, self.state.voters.clone(), true)
+                self.key(listed - numsync, self.state.voters.clone())
             }
-        } else if numsync == self.goal.sync_wanted
-            && self.state.quorum + numsync > listed
-            && numsync > self.goal.confirmed
-        {
-            self.key(listed - numsync, self.state.voters.clone(), true)
         } else {
             Ok(())
         }
@@ -347,7 +340,7 @@ impl Resolver {
             return Ok(());
         }
         if gone == self.state.sync {
-            self.key(0, NameSet::default(), false)?;
+            self.key(0, NameSet::default())?;
             return self.list(0, NameSet::default());
         }
         if self.state.quorum > 0 {
@@ -357,7 +350,7 @@ impl Resolver {
             self.list(num, sync)?;
             let voters = self.state.voters.difference(&remove);
             gone = gone.intersection(&self.state.sync);
-            self.key(int(voters.len()) - self.state.numsync, voters, gone.is_empty())?;
+            self.key(int(voters.len()) - self.state.numsync, voters)?;
         }
         if gone.is_empty() {
             return Ok(());
@@ -370,7 +363,7 @@ impl Resolver {
         let voters = self.state.voters.difference(&gone);
         let surplus = num - self.goal.sync_wanted.min(int(sync.len()));
         let quorum = if surplus == 0 { 0 } else { surplus.min(int(voters.len()) - 1) };
-        self.key(quorum, voters, false)?;
+        self.key(quorum, voters)?;
         self.list(num, sync)
     }
 
@@ -388,14 +381,14 @@ impl Resolver {
             let more = if self.state.sync.is_empty() { missing } else { int(some.len()) };
             self.list(self.state.numsync + more, self.state.sync.union(&some))?;
             let voters = self.state.voters.union(&some);
-            self.key(int(voters.len()) - wanted, voters, true)?;
+            self.key(int(voters.len()) - wanted, voters)?;
             add = add.difference(&self.state.sync);
         }
         if add.is_empty() {
             return Ok(());
         }
         let voters = self.state.voters.union(&add);
-        self.key(int(voters.len()) - wanted, voters, wanted > self.goal.confirmed)?;
+        self.key(int(voters.len()) - wanted, voters)?;
         self.list(wanted, self.state.sync.union(&add))
     }
 
@@ -404,14 +397,11 @@ impl Resolver {
         let more = self.goal.sync_wanted.min(int(self.state.sync.len())) - self.state.numsync;
         if more > 0 {
             self.list(self.state.numsync + more, self.state.sync.clone())?;
-            return self.key(int(self.state.voters.len()) - self.state.numsync, self.state.voters.clone(), true);
+            return self.key(int(self.state.voters.len()) - self.state.numsync, self.state.voters.clone());
         }
         if more < 0 {
             let voters = int(self.state.voters.len());
-            if self.state.quorum - more < voters {
-                let adjust = self.goal.sync_wanted > self.goal.confirmed;
-                self.key(voters - self.state.numsync - more, self.state.voters.clone(), adjust)?;
-            }
+            self.key(voters - self.state.numsync - more, self.state.voters.clone())?;
             return self.list(self.state.numsync + more, self.state.sync.clone());
         }
         Ok(())

@@ -227,6 +227,79 @@ fn the_order_is_the_one_that_is_safe() {
         ("one of two needed is gone", state(0, "bc", 2, "bc"), goal(1, "b", 2), vec![key(0, "b"), list(1, "b")]),
         ("all are gone", state(1, "bc", 1, "bc"), goal(0, "", 1), vec![key(0, ""), list(0, "")]),
         ("nothing to do", state(1, "bc", 1, "bc"), goal(2, "bc", 1), vec![]),
+        ("a dead one in the key alone", state(2, "bcd", 1, "bc"), goal(2, "bc", 1), vec![key(1, "bc")]),
+        ("a dead one in the list alone", state(0, "", 1, "bc"), goal(1, "b", 1), vec![list(1, "b"), key(0, "b")]),
+        (
+            "the only one in both is dead",
+            state(0, "b", 2, "bc"),
+            goal(1, "c", 1),
+            vec![key(1, "bc"), list(1, "c"), key(0, "c")],
+        ),
+        (
+            "one is gone, and a larger factor",
+            state(2, "bcd", 1, "bcd"),
+            goal(2, "bc", 2),
+            vec![list(2, "bc"), key(0, "bc")],
+        ),
+        (
+            "one is gone, and a smaller factor",
+            state(0, "bcd", 3, "bcd"),
+            goal(2, "bc", 1),
+            vec![key(1, "bc"), list(1, "bc")],
+        ),
+        (
+            "a smaller factor before the key has followed",
+            state(1, "bcd", 3, "bcd"),
+            goal(3, "bcd", 1),
+            vec![list(2, "bcd"), key(2, "bcd"), list(1, "bcd")],
+        ),
+        (
+            "a smaller factor before all have confirmed",
+            state(0, "", 3, "bcd"),
+            goal(2, "bcd", 1),
+            vec![key(2, "bcd"), list(1, "bcd")],
+        ),
+        (
+            "all are gone before all had confirmed",
+            state(1, "bc", 2, "bc"),
+            goal(0, "", 1),
+            vec![key(0, ""), list(0, "")],
+        ),
+    ] {
+        assert_eq!(transitions(from, to), (steps, None), "{what}");
+    }
+}
+
+// rows: SYNC-12, SYNC-14
+#[test]
+fn who_has_not_confirmed_is_not_elected_by_his_own_vote() {
+    for (what, from, to, steps) in [
+        (
+            "one of two has confirmed, both are waited for",
+            state(0, "b", 1, "b"),
+            goal(1, "bc", 2),
+            vec![list(2, "bc"), key(1, "bc")],
+        ),
+        ("the other one as well", state(1, "bc", 2, "bc"), goal(2, "bc", 2), vec![key(0, "bc")]),
+        (
+            "the only one that had confirmed is gone",
+            state(1, "bc", 1, "bc"),
+            goal(0, "c", 1),
+            vec![list(1, "c"), key(1, "c")],
+        ),
+        ("the one that is left confirms", state(1, "c", 1, "c"), goal(1, "c", 1), vec![key(0, "c")]),
+        (
+            "those that are listed are gone, one that is not is there",
+            state(3, "bcde", 2, "bc"),
+            goal(0, "d", 1),
+            vec![key(3, "bcd"), list(1, "d"), key(1, "d")],
+        ),
+        (
+            "after a restart the key tells how many have",
+            state(0, "b", 1, "b"),
+            goal(0, "bc", 1),
+            vec![key(1, "bc"), list(1, "bc")],
+        ),
     ] {
         assert_eq!(transitions(from, to), (steps, None), "{what}");
     }
@@ -247,3 +320,6 @@ fn a_key_that_does_not_fit_the_list_is_made_to_fit_it() {
     assert_eq!(steps, [key(1, "bc")]);
     assert!(broken.is_some_and(|why| why.contains("not guaranteed to overlap")));
 }
+
+#[path = "quorum_confirm_tests.rs"]
+mod confirmation;
