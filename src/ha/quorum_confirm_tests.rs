@@ -128,7 +128,7 @@ fn rest() -> impl Strategy<Value = World> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2000))]
+    #![proptest_config(ProptestConfig::with_cases(1200))]
 
     /// Standbys come, catch up and go, the factor changes, leaders forget, die between any two steps and are replaced.
     // rows: SYNC-14
