@@ -37,6 +37,8 @@ pub struct Facts {
     pub can_rewind: bool,
     /// A diverged data directory may be rewound or made anew.
     pub can_repair: bool,
+    /// The settings ask for pg_rewind or a new copy where histories diverge. Whether that works may not be known yet.
+    pub wants_repair: bool,
     /// The leader flag: the right to lead has not run out.
     pub is_leader: bool,
 }
@@ -71,6 +73,7 @@ impl Facts {
             system_id: control.and_then(|c| c.system_id),
             nofailover: view.me.tags.nofailover(),
             can_rewind,
+            wants_repair: view.global.use_pg_rewind || view.global.remove_data_directory_on_diverged_timelines,
             can_repair: can_rewind || view.global.remove_data_directory_on_diverged_timelines,
             is_leader: view.memory.leads_until().is_some_and(|until| until > view.now),
         }

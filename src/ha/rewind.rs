@@ -28,9 +28,10 @@ pub enum RewindState {
 }
 
 impl RewindState {
-    /// Arms the question, unless the answer is known to be yes or nothing could be done about it (`can_repair`).
-    pub fn arm(&mut self, can_repair: bool) {
-        if can_repair && *self != Self::Need {
+    /// Arms the question, unless the answer is known to be yes or nobody wants anything done about it (`wants_repair`).
+    /// Whether something can be done is asked later: a process that has just begun may not know it yet.
+    pub fn arm(&mut self, wants_repair: bool) {
+        if wants_repair && *self != Self::Need {
             *self = Self::Check;
         }
     }
@@ -207,7 +208,7 @@ mod tests {
     #[test]
     fn arming_respects_what_is_known_and_possible() {
         use RewindState as S;
-        for (state, can_repair, after) in [
+        for (state, wants_repair, after) in [
             (S::Initial, true, S::Check),
             (S::Initial, false, S::Initial),
             (S::Checkpoint, true, S::Check),
@@ -217,7 +218,7 @@ mod tests {
             (S::Success, false, S::Success),
         ] {
             let mut now = state;
-            now.arm(can_repair);
+            now.arm(wants_repair);
             assert_eq!(now, after, "{state:?}");
         }
     }

@@ -139,7 +139,11 @@ fn the_recovery_settings_of_a_restore_tool_are_kept() {
     let then =
         format!("d={}; mkdir -p $d && chmod 700 $d && cp -a {}/backup/. $d/\n{conf}", data.display(), dir.display());
     // pg_hba.conf of the settings is elsewhere.
-    std::fs::write(dir.join("hba"), "host all all 127.0.0.1/32 md5\nhost replication all 127.0.0.1/32 md5\nlocal all all trust\n").unwrap();
+    std::fs::write(
+        dir.join("hba"),
+        "host all all 127.0.0.1/32 md5\nhost replication all 127.0.0.1/32 md5\nlocal all all trust\n",
+    )
+    .unwrap();
     let (code, text) = shell(&dir, "true");
     assert_eq!(code, 0, "{text}");
     let new = restore(

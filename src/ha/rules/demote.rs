@@ -22,7 +22,7 @@ const RETRY: Duration = Duration::from_millis(500);
 /// Begins a demotion. Where no server runs, it goes on to the release at once.
 pub(super) fn begin(cycle: &mut Cycle<'_>, mode: DemoteMode) -> Result<(), Stop> {
     cycle.info(format!("Demoting self ({})", mode.as_str()));
-    cycle.memory.rewind.arm(cycle.facts.can_repair);
+    cycle.memory.rewind.arm(cycle.facts.wants_repair);
     cycle.memory.start_event = None;
     cycle.memory.start_timeout = None;
     cycle.memory.recovering = false;

@@ -11,7 +11,7 @@ use crate::types::{Lsn, Timeline};
 /// pg_rewind, or a new copy. `None`: nothing to do, or nothing can be done yet.
 pub(super) fn repair(cycle: &mut Cycle<'_>) -> Maybe {
     let Some((leader, to_leader)) = upstream::to_compare(cycle.view, &cycle.cluster) else { return Ok(None) };
-    if cycle.memory.rewind == RewindState::Check {
+    if cycle.memory.rewind == RewindState::Check && cycle.facts.can_repair {
         check(cycle, leader.as_ref(), &to_leader)?;
     }
     let twin = cycle.memory.rewind == RewindState::Twin;
@@ -25,6 +25,11 @@ pub(super) fn repair(cycle: &mut Cycle<'_>) -> Maybe {
         return copy_anew(cycle);
     }
     Ok(None)
+}
+
+/// The question is open or answered with yes, and something can be done about it.
+pub(super) fn is_at_issue(cycle: &Cycle<'_>) -> bool {
+    cycle.memory.rewind.is_needed() && cycle.facts.can_repair
 }
 
 fn check(cycle: &mut Cycle<'_>, leader: Option<&Member>, to_leader: &Upstream) -> Result<(), Stop> {

@@ -224,7 +224,7 @@ pub(super) fn announce_first_start(cycle: &mut Cycle<'_>) {
         return;
     }
     if !promoting && !cycle.facts.is_primary {
-        cycle.memory.rewind.arm(cycle.facts.can_repair);
+        cycle.memory.rewind.arm(cycle.facts.wants_repair);
     }
     cycle.callback(CallbackEvent::OnStart, cycle.role);
 }

@@ -53,7 +53,7 @@ fn stand_back(cycle: &mut Cycle<'_>) -> Step {
     let chosen = key.is_some_and(|k| candidates::named(k.candidate.as_deref()).is_some());
     // A new leader by choice need not be ahead of everybody, and a member that never leads may be ahead of all.
     if chosen || cycle.facts.nofailover && !cycle.facts.paused {
-        cycle.memory.rewind.arm(cycle.facts.can_repair);
+        cycle.memory.rewind.arm(cycle.facts.wants_repair);
     }
     if cycle.facts.nofailover {
         return replica::follow(cycle, Rule::NotAllowedDemoted, Rule::NotAllowedFollowing);

@@ -17,7 +17,7 @@ pub(super) fn look_back(cycle: &mut Cycle<'_>) -> Maybe {
         return Ok(None);
     }
     cycle.memory.recovering = false;
-    if !cycle.memory.rewind.is_needed() && !cycle.facts.running {
+    if !diverged::is_at_issue(cycle) && !cycle.facts.running {
         cycle.disable_watchdog();
         if !cycle.facts.has_lock {
             return Ok(Some(Rule::FailedStart));
@@ -50,7 +50,7 @@ pub(super) fn rule(cycle: &mut Cycle<'_>) -> Maybe {
         return Ok(Some(Rule::FailedOverAfterCrash));
     }
     log_control_data(cycle);
-    if let Some(moment) = diverged::too_early(cycle).filter(|_| !cycle.memory.rewind.is_needed()) {
+    if let Some(moment) = diverged::too_early(cycle).filter(|_| !diverged::is_at_issue(cycle)) {
         cycle.wake_at(moment);
         return Ok(Some(Rule::FailedStart));
     }
@@ -123,7 +123,7 @@ fn start_standby(cycle: &mut Cycle<'_>, lease: Option<Lease>) -> Step {
         (Rule::StartingReadOnly, None)
     } else {
         if !cycle.memory.rewind.executed() {
-            cycle.memory.rewind.arm(cycle.facts.can_repair);
+            cycle.memory.rewind.arm(cycle.facts.wants_repair);
         }
         if let Some(rule) = diverged::repair(cycle)? {
             return Ok(rule);

@@ -34,7 +34,7 @@ pub(super) fn follow(cycle: &mut Cycle<'_>, demoted: Rule, followed: Rule) -> St
         // Nobody feeds it without the lock, and a standby is no reason to reset the machine.
         cycle.disable_watchdog();
     }
-    let repairs = cycle.memory.rewind.is_needed() && cycle.facts.can_repair;
+    let repairs = diverged::is_at_issue(cycle);
     if cycle.facts.paused && (!repairs || cycle.facts.unlocked) {
         if cycle.role != Role::StandbyLeader {
             cycle.set_role(Role::Replica);
@@ -66,7 +66,7 @@ pub(super) fn follow(cycle: &mut Cycle<'_>, demoted: Rule, followed: Rule) -> St
         return Ok(followed);
     }
     if timeline_grew(cycle) && may_repair(cycle) {
-        cycle.memory.rewind.arm(cycle.facts.can_repair);
+        cycle.memory.rewind.arm(cycle.facts.wants_repair);
         if let Some(rule) = diverged::repair(cycle)? {
             return Ok(rule);
         }
@@ -81,7 +81,7 @@ fn may_repair(cycle: &Cycle<'_>) -> bool {
 
 /// A standby cluster learns of a promotion in the remote one by the history file that came with the WAL.
 fn heed_remote_promotion(cycle: &mut Cycle<'_>) -> Result<(), Stop> {
-    let armed = cycle.memory.rewind.is_needed() || !cycle.facts.can_repair;
+    let armed = cycle.memory.rewind.is_needed() || !cycle.facts.wants_repair;
     let Some(timeline) = cycle.facts.leader_timeline.filter(|_| cycle.in_standby_cluster() && !armed) else {
         return Ok(());
     };
@@ -89,7 +89,7 @@ fn heed_remote_promotion(cycle: &mut Cycle<'_>) -> Result<(), Stop> {
     if let Outcome::History(history) = cycle.ask(Command::ReadHistory(next))?
         && !history.lines.is_empty()
     {
-        cycle.memory.rewind.arm(cycle.facts.can_repair);
+        cycle.memory.rewind.arm(cycle.facts.wants_repair);
     }
     Ok(())
 }
@@ -160,7 +160,7 @@ fn change_recovery(cycle: &mut Cycle<'_>, whom: Option<Box<Upstream>>, role: Rol
             StartEvent::Start | StartEvent::Restart => cycle.callback(CallbackEvent::OnReload, role),
         }
     }
-    cycle.memory.rewind.arm(cycle.facts.can_repair);
+    cycle.memory.rewind.arm(cycle.facts.wants_repair);
     Ok(())
 }
 

@@ -321,3 +321,34 @@ fn a_lease_is_not_shown_while_a_demotion_is_under_way() {
     let (memory, _) = switchover();
     assert_eq!(memory.shown_lease(), None);
 }
+
+// rows: REW-02
+#[test]
+fn a_divergence_is_looked_for_though_it_was_not_known_yet_whether_pg_rewind_works() {
+    use crate::ha::rewind::RewindState;
+    // The first cycle of a process that finds its server running as a primary, and another leader.
+    let first = self::view().primary().leader("b").change(|v| {
+        v.global.use_pg_rewind = true;
+        v.server.pg_rewind_works = false;
+        v.memory.rewind = RewindState::Initial;
+    });
+    let course = run(&first, &world());
+    assert!(matches!(course.job(), Some(Job::Stop { mode: StopMode::Immediate, .. })));
+    // Started as a standby it may stream from the leader for a while, without any sign of the divergence.
+    let diverged = world().change(|w| {
+        let history = vec![(crate::types::Timeline(1), Lsn(800))];
+        let timeline = crate::types::Timeline(2);
+        w.own_timeline = Some(1);
+        w.leader_point = Some(Outcome::LeaderPoint { read_write: true, timeline, lsn: Lsn(2000), history });
+    });
+    let standby = |works: bool| {
+        let memory = Memory { demotion: None, ..course.finish.memory.clone() };
+        self::view().leader("b").change(|v| {
+            v.global.use_pg_rewind = true;
+            v.server.pg_rewind_works = works;
+            v.memory = memory;
+        })
+    };
+    assert_eq!(run(&standby(false), &diverged).job(), None);
+    does(standby(true), diverged, "running pg_rewind from b", Some(JobKind::Rewind));
+}
