@@ -5,7 +5,7 @@ use crate::cluster::{Cluster, DataDir, NodeStatus, PgState, Readiness, Role, Ser
 use crate::config::Settings;
 use crate::ha::memory::ScheduledRestart;
 use crate::ha::{ServerReport, WatchdogReport};
-use crate::types::{Mono, Wall};
+use crate::types::{Mono, Timeline, Wall};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -31,6 +31,7 @@ impl SnapshotPublisher {
             lease_until: None,
             server: nothing_known(now),
             status: None,
+            replica_timeline: None,
             scheduled_restart: None,
             cycle_started: now,
             watchdog_failed: false,
@@ -98,6 +99,11 @@ impl SnapshotPublisher {
     /// The state of the watchdog.
     pub fn watchdog(&mut self, report: WatchdogReport) {
         self.state.watchdog_failed = report.required && !report.healthy;
+    }
+
+    /// The timeline of a standby, which outlives its WAL receiver.
+    pub fn replica_timeline(&mut self, timeline: Option<Timeline>) {
+        self.state.replica_timeline = timeline;
     }
 
     /// What was remembered about a later restart.

@@ -137,8 +137,10 @@ impl Facts {
         if !status.in_recovery {
             return Some(status.timeline);
         }
-        let received = status.receiver.as_ref().map(|r| r.timeline);
-        [status.replica_timeline, received, status.control_timeline].into_iter().flatten().find(|t| t.0 != 0)
+        let received = status.receiver.as_ref().map(|r| r.timeline).filter(|t| t.0 != 0);
+        // Control data lag behind by a restartpoint: a member that has lost its sender must not seem to be behind.
+        let known = || self.snapshot.replica_timeline.max(status.control_timeline).filter(|t| t.0 != 0);
+        received.or_else(known)
     }
 
     /// Configured tags as they are shown: switches that are off are left out.

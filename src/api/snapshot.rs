@@ -4,7 +4,7 @@ use crate::cluster::{Cluster, NodeStatus};
 use crate::config::Settings;
 use crate::ha::ServerReport;
 use crate::ha::memory::ScheduledRestart;
-use crate::types::{Mono, Wall};
+use crate::types::{Mono, Timeline, Wall};
 use std::sync::Arc;
 
 /// One state of the agent.
@@ -22,6 +22,8 @@ pub struct Snapshot {
     pub server: ServerReport,
     /// The last answer of the server, and when.
     pub status: Option<(Arc<NodeStatus>, Mono)>,
+    /// The standby's timeline as it was last known, from its WAL receiver or a replication connection (HA-44).
+    pub replica_timeline: Option<Timeline>,
     /// A restart for later.
     pub scheduled_restart: Option<ScheduledRestart>,
     /// Start of the present or last cycle (for /liveness).

@@ -2,6 +2,7 @@ use super::*;
 use crate::api::fixture::{NOW, leader, object, primary_status, snapshot, standby, standby_snapshot, standby_status};
 use crate::cluster::{PendingRestartValue, PgState, Role, ScheduledRestartData, SyncState, json_text};
 use crate::ha::memory::ScheduledRestart;
+use crate::types::Timeline;
 use std::sync::Arc;
 
 #[test]
@@ -52,6 +53,27 @@ fn a_leader_shows_all_its_fields_in_order() {
             r#""watchdog_failed": true, "logger_queue_size": 3, "logger_records_lost": 1}"#
         )
     );
+}
+
+// rows: HA-44
+#[test]
+fn a_standby_that_has_lost_its_sender_keeps_its_timeline() {
+    let shown = |received: Option<u32>, known: Option<u32>, control: u32| {
+        let mut snapshot = standby_snapshot();
+        snapshot.replica_timeline = known.map(Timeline);
+        let mut server = standby_status();
+        server.control_timeline = Some(Timeline(control));
+        match (received, server.receiver.as_mut()) {
+            (Some(timeline), Some(receiver)) => receiver.timeline = Timeline(timeline),
+            _ => server.receiver = None,
+        }
+        Facts::new(Arc::new(snapshot), Some(Arc::new(server)), NOW).timeline()
+    };
+    assert_eq!(shown(Some(3), Some(2), 1), Some(Timeline(3)));
+    assert_eq!(shown(Some(0), Some(2), 1), Some(Timeline(2)), "nothing was received yet");
+    assert_eq!(shown(None, Some(2), 1), Some(Timeline(2)), "control data is behind until the next restartpoint");
+    assert_eq!(shown(None, Some(1), 2), Some(Timeline(2)), "it was a primary since");
+    assert_eq!(shown(None, None, 2), Some(Timeline(2)));
 }
 
 #[test]

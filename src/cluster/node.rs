@@ -35,8 +35,6 @@ pub struct NodeStatus {
     pub synchronous_standby_names: String,
     /// `synchronous_commit` as the server has it.
     pub synchronous_commit: String,
-    /// Timeline that IDENTIFY_SYSTEM gave on a replication connection to this very server, when it was asked for.
-    pub replica_timeline: Option<Timeline>,
 }
 
 impl NodeStatus {

@@ -119,7 +119,6 @@ fn read(row: &Row, version: PgVersion) -> Result<NodeStatus, SqlError> {
         postmaster_start_time: row.text(7).map(python_timestamp),
         synchronous_standby_names: row.text(9).unwrap_or_default().to_owned(),
         synchronous_commit: row.text(10).unwrap_or_default().to_owned(),
-        replica_timeline: None,
     })
 }
 

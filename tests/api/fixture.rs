@@ -77,6 +77,7 @@ pub fn snapshot() -> Snapshot {
             no_clients: false,
         },
         status: None,
+        replica_timeline: Some(Timeline(2)),
         scheduled_restart: None,
         cycle_started: NOW,
         watchdog_failed: false,
@@ -114,7 +115,6 @@ pub fn standby_status() -> NodeStatus {
         in_recovery: true,
         replay_lsn: Some(Lsn(4000)),
         receive_lsn: Some(Lsn(4500)),
-        replica_timeline: Some(Timeline(2)),
         receiver: Some(WalReceiver {
             status: "streaming".into(),
             timeline: Timeline(2),

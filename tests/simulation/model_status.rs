@@ -51,7 +51,6 @@ impl ModelPostgres {
             postmaster_start_time: Some(format!("{}", process.postmaster.start_ticks)),
             synchronous_standby_names: data.sync_names.clone(),
             synchronous_commit: "on".to_owned(),
-            replica_timeline: process.in_recovery.then_some(timeline),
         })
     }
 

@@ -307,6 +307,7 @@ impl Coordinator {
         self.publisher.failsafe(self.shown_failsafe());
         self.publisher.lease(self.memory.shown_lease());
         self.publisher.scheduled_restart(self.memory.scheduled_restart.clone());
+        self.publisher.replica_timeline(self.memory.last_timeline);
         self.publisher.publish();
         let left = VecDeque::from(finish.commands.clone());
         if let Some(cycle) = self.cycle.as_mut() {

@@ -58,10 +58,9 @@ fn positions(cycle: &mut Cycle<'_>, status: &NodeStatus, data: &mut MemberData) 
     data.receive_lsn = status.receive_lsn.filter(|lsn| lsn.0 > 0);
     data.replication_state = replication_state(cycle, status).map(str::to_owned);
     let received = status.receiver.as_ref().map(|r| r.timeline).filter(|t| t.0 > 0);
-    let asked = || status.replica_timeline.filter(|t| t.0 > 0);
     let control = || status.control_timeline.filter(|_| cycle.role == Role::StandbyLeader);
     let known = cycle.memory.last_timeline.filter(|t| t.0 > 0);
-    let timeline: Option<Timeline> = received.or_else(control).or(known).or_else(asked);
+    let timeline: Option<Timeline> = received.or_else(control).or(known);
     if timeline.is_some() {
         cycle.memory.last_timeline = timeline;
     }
